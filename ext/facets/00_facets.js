@@ -1,0 +1,110 @@
+// Facets: child objects with a class, an isolate and a database of their own.
+// API: https://developers.cloudflare.com/dynamic-workers/usage/durable-object-facets/
+
+import { core } from "ext:core/mod.js";
+import {
+  op_facet_abort,
+  op_facet_clone,
+  op_facet_delete,
+  op_facet_delete_all,
+  op_facet_fail,
+  op_facet_lookup,
+  op_facet_start,
+} from "ext:core/ops";
+import { currentIo, derivedFrame, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { kHandle, kIsClass } from "ext:facetd_rpc/10_clone.js";
+import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
+
+const NAME_BYTES_MAX = 256;
+const DEPTH_MAX = 4;
+
+/** The method `deleteAll()` of storage calls. */
+export const kDeleteAll = Symbol("deleteAll");
+
+function checkName(name, mayBeEmpty = false) {
+  const text = String(name);
+  // UTF-16 length is a lower bound of the UTF-8 length, so short names need no encoding.
+  if (text.length > NAME_BYTES_MAX || core.encode(text).length > NAME_BYTES_MAX) {
+    throw new TypeError("Facet name is too long (max 256 characters).");
+  }
+  if (text === "" && !mayBeEmpty) throw new TypeError("Facet name cannot be empty");
+  return text;
+}
+
+function wrongType(method, parameter, kind) {
+  return new TypeError(
+    `Failed to execute '${method}' on 'DurableObjectFacets': parameter ${parameter} is not of type '${kind}'.`,
+  );
+}
+
+const BAD_CLASS =
+  "Incorrect type for the 'class' field on 'StartupOptions': the provided value is not of type 'DurableObjectClass or LoopbackDurableObjectNamespace or LoopbackColoLocalActorNamespace'.";
+
+/** `{class, id}` as the start callback returned it, checked. */
+function startOptions(options) {
+  const cls = typeof options === "object" && options !== null ? options.class : undefined;
+  const isClass = cls !== undefined && cls !== null && cls[kIsClass] === true && cls[kHandle] !== undefined;
+  if (!isClass) throw new TypeError(BAD_CLASS);
+  const { id } = options;
+  if (id === undefined || id === null) return [cls[kHandle], 0, "", null];
+  if (id instanceof DurableObjectId) return [cls[kHandle], 1, id.toString(), id.name ?? null];
+  return [cls[kHandle], 2, String(id), null];
+}
+
+export class DurableObjectFacets {
+  #io;
+  #depth;
+  constructor(io, depth) {
+    this.#io = io;
+    this.#depth = depth;
+  }
+
+  get(name, startCallback) {
+    const text = checkName(name);
+    if (typeof startCallback !== "function") throw wrongType("get", 2, "function");
+    if (this.#depth + 1 >= DEPTH_MAX) {
+      throw new Error(
+        "Facet nesting depth limit exceeded. The maximum depth including the root Durable Object is 4.",
+      );
+    }
+    // Nothing starts before the stub is used; from then on it belongs to one incarnation.
+    let handle;
+    return makeStub(ServiceStub, () => (handle ??= this.#attach(text, startCallback)));
+  }
+
+  #attach(name, startCallback) {
+    const [handle, start] = op_facet_lookup(this.#io.context.number, name);
+    if (start !== undefined) {
+      const io = currentIo() ?? this.#io;
+      const started = inFrame(derivedFrame({ ...io, context: this.#io.context }), async () => startCallback()).then(
+        (options) => op_facet_start(start, ...startOptions(options)),
+      ).catch((error) => op_facet_fail(start, error));
+      keepBusy(this.#io, started);
+    }
+    return handle;
+  }
+
+  abort(name, reason) {
+    const text = checkName(name, true);
+    if (arguments.length < 2) throw wrongType("abort", 2, "Value");
+    const copy = reason instanceof Error || (typeof reason === "object" && reason !== null)
+      ? reason
+      : new Error(String(reason));
+    op_facet_abort(this.#io.context.number, text, copy);
+  }
+
+  delete(name) {
+    op_facet_delete(this.#io.context.number, checkName(name));
+  }
+
+  clone(src, dst) {
+    if (arguments.length < 2) throw wrongType("clone", 2, "string");
+    op_facet_clone(this.#io.context.number, checkName(src), checkName(dst));
+  }
+
+  [kDeleteAll]() {
+    op_facet_delete_all(this.#io.context.number);
+  }
+}
+Object.defineProperty(DurableObjectFacets.prototype, Symbol.toStringTag, { value: "DurableObjectFacets" });

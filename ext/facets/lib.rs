@@ -1,0 +1,134 @@
+//! `ctx.facets`: child objects with a class, an isolate and a database of their own. API: README.md.
+
+use deno_core::{OpState, cppgc, op2, v8};
+use deno_error::JsErrorBox;
+use facetd_core::{FacetLookup, Failure, ObjectId, ObjectName, ObjectPort};
+use facetd_rpc::{Handle, IsolateState, isolate_of, thrown_failure};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+fn port(isolate: &IsolateState, context: u32) -> Result<Arc<dyn ObjectPort>, JsErrorBox> {
+    isolate
+        .object_port(context)
+        .ok_or_else(|| JsErrorBox::generic("This Durable Object does not support creating facets."))
+}
+
+fn js_error(failure: &Failure) -> JsErrorBox {
+    match failure {
+        Failure::Host(error) => JsErrorBox::new(error.class, error.message.clone()),
+        Failure::Thrown { .. } => JsErrorBox::generic("internal error"),
+    }
+}
+
+/// `[target, start?]`: `start` is there when the facet must be started by its callback.
+#[op2]
+fn op_facet_lookup<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] name: &str,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let port = port(&isolate_of(scope), context)?;
+    let (target, start) = match port.facet(name) {
+        FacetLookup::Known(target) => (target, None),
+        FacetLookup::Start(target, start) => (target, Some(start)),
+    };
+    let target = cppgc::make_cppgc_object(scope, Handle::Target(target)).into();
+    let start: v8::Local<v8::Value> = match start {
+        Some(start) => {
+            cppgc::make_cppgc_object(scope, Handle::FacetStart(RefCell::new(Some(start)))).into()
+        }
+        None => v8::undefined(scope).into(),
+    };
+    Ok(v8::Array::new_with_elements(scope, &[target, start]))
+}
+
+const INHERITED: u32 = 0;
+const ID: u32 = 1;
+
+/// What the start callback returned. `how`: the kind of id.
+#[op2]
+fn op_facet_start(
+    #[cppgc] start: &Handle,
+    #[cppgc] class: &Handle,
+    how: u32,
+    #[string] id: &str,
+    #[string] name: Option<String>,
+) -> Result<(), JsErrorBox> {
+    let class = class.class().map_err(JsErrorBox::from_err)?.clone();
+    let id = match how {
+        INHERITED => None,
+        ID => {
+            let id = ObjectId::from_hex(id).map_err(|e| JsErrorBox::type_error(e.to_string()))?;
+            Some(ObjectName::Id { id, name })
+        }
+        _ => Some(ObjectName::Text(id.to_owned())),
+    };
+    start.take_facet_start().map_err(JsErrorBox::from_err)?.start(class, id);
+    Ok(())
+}
+
+/// The start callback threw: everybody who waits for the facet gets the same.
+#[op2(nofast, reentrant)]
+fn op_facet_fail<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] start: &Handle,
+    error: v8::Local<'s, v8::Value>,
+) {
+    // Used up: the callback threw after the start was accepted, which nobody waits for.
+    let Ok(start) = start.take_facet_start() else { return };
+    let failure = thrown_failure(scope, &isolate_of(scope), error, false, false);
+    start.fail(failure);
+}
+
+#[op2(nofast, reentrant)]
+fn op_facet_abort<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] name: &str,
+    reason: v8::Local<'s, v8::Value>,
+) -> Result<(), JsErrorBox> {
+    let isolate = isolate_of(scope);
+    let failure = thrown_failure(scope, &isolate, reason, false, false);
+    port(&isolate, context)?.facet_abort(name, failure);
+    Ok(())
+}
+
+fn isolate(state: &OpState) -> Rc<IsolateState> {
+    state.borrow::<Rc<IsolateState>>().clone()
+}
+
+#[op2(fast)]
+fn op_facet_delete(state: &mut OpState, context: u32, #[string] name: &str) -> Result<(), JsErrorBox> {
+    port(&isolate(state), context)?.facet_delete(name).map_err(|failure| js_error(&failure))
+}
+
+#[op2(fast)]
+fn op_facet_clone(
+    state: &mut OpState,
+    context: u32,
+    #[string] src: &str,
+    #[string] dst: &str,
+) -> Result<(), JsErrorBox> {
+    port(&isolate(state), context)?.facet_clone(src, dst).map_err(|failure| js_error(&failure))
+}
+
+#[op2(fast)]
+fn op_facet_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    port(&isolate(state), context)?.facet_delete_all().map_err(|failure| js_error(&failure))
+}
+
+deno_core::extension!(
+    facetd_facets,
+    deps = [facetd_rpc],
+    ops = [
+        op_facet_lookup,
+        op_facet_start,
+        op_facet_fail,
+        op_facet_abort,
+        op_facet_delete,
+        op_facet_clone,
+        op_facet_delete_all,
+    ],
+    esm = [dir ".", "00_facets.js"],
+);

@@ -1,0 +1,236 @@
+//! `env.LOADER`: workers made from source text at run time. API: README.md.
+
+use deno_core::{cppgc, op2, v8};
+use deno_error::JsErrorBox;
+use facetd_core::{
+    ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, Target, TargetKind, WorkerCode,
+};
+use facetd_rpc::{CloneMode, Handle, isolate_of, props_from_js, serialize, thrown_failure};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// Where `fetch()` goes when `globalOutbound` is `null`.
+struct Blocked;
+
+const BLOCKED: &str = "This worker is not permitted to access the internet via global functions like fetch(). It must use capabilities (such as bindings in 'env') to talk to the outside world.";
+
+impl Target for Blocked {
+    fn send(&self, event: Event) {
+        event.reply.send(Err(Failure::error(BLOCKED)));
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Service
+    }
+}
+
+#[op2]
+#[cppgc]
+fn op_loader_blocked() -> Handle {
+    Handle::Target(Arc::new(Blocked))
+}
+
+/// `[worker, slot?]`: `slot` is there when the worker needs its code.
+#[op2]
+fn op_loader_get<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] loader: &Handle,
+    #[string] id: Option<String>,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let loader = loader.loader().map_err(JsErrorBox::from_err)?;
+    let (worker, slot) = loader.get(id.as_deref());
+    let worker = cppgc::make_cppgc_object(scope, Handle::Worker(worker)).into();
+    let slot: v8::Local<v8::Value> = match slot {
+        Some(slot) => cppgc::make_cppgc_object(scope, Handle::CodeSlot(RefCell::new(Some(slot)))).into(),
+        None => v8::undefined(scope).into(),
+    };
+    Ok(v8::Array::new_with_elements(scope, &[worker, slot]))
+}
+
+fn limits_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, numbers: v8::Local<'s, v8::Array>) -> Limits {
+    let at = |index| {
+        let number = numbers.get_index(scope, index).and_then(|n| n.number_value(scope)).unwrap_or(-1.0);
+        (number >= 0.0).then_some(number as u64)
+    };
+    Limits {
+        cpu_ms: at(0),
+        sub_requests: at(1),
+        memory_mb: at(2),
+        wall_ms: at(3),
+        storage_mb: at(4),
+        startup_cpu_ms: None,
+    }
+}
+
+/// The bytes of a view, or the wire bytes of a `WebAssembly.Module`.
+fn bytes_from_js(value: v8::Local<v8::Value>) -> Arc<[u8]> {
+    if let Ok(module) = v8::Local::<v8::WasmModuleObject>::try_from(value) {
+        return module.get_compiled_module().get_wire_bytes_ref().into();
+    }
+    match v8::Local::<v8::ArrayBufferView>::try_from(value) {
+        Ok(view) => {
+            let mut bytes = vec![0; view.byte_length()];
+            view.copy_contents(&mut bytes);
+            bytes.into()
+        }
+        Err(_) => Arc::new([]),
+    }
+}
+
+/// Reads `[name, kind, content, ...]`.
+fn modules_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, flat: v8::Local<'s, v8::Array>) -> Vec<Module> {
+    let mut modules = Vec::new();
+    let mut at = 0;
+    while at + 2 < flat.length() {
+        let name = flat.get_index(scope, at).map(|v| v.to_rust_string_lossy(scope));
+        let kind = flat.get_index(scope, at + 1).and_then(|v| v.uint32_value(scope));
+        let content = flat.get_index(scope, at + 2);
+        at += 3;
+        let (Some(name), Some(kind), Some(content)) = (name, kind, content) else { continue };
+        let text = |scope: &mut v8::PinScope<'s, '_>| Arc::from(content.to_rust_string_lossy(scope));
+        let source = match kind {
+            0 => ModuleSource::EsModule(text(scope)),
+            1 => ModuleSource::CommonJs(text(scope)),
+            2 => ModuleSource::Text(text(scope)),
+            3 => ModuleSource::Data(bytes_from_js(content)),
+            4 => ModuleSource::Json(text(scope)),
+            _ => ModuleSource::Wasm(bytes_from_js(content)),
+        };
+        modules.push(Module { name, source });
+    }
+    modules
+}
+
+fn throw<'s>(scope: &mut v8::PinScope<'s, '_>, class: &str, message: &str) {
+    if let Some(text) = v8::String::new(scope, message) {
+        let error = match class {
+            "TypeError" => v8::Exception::type_error(scope, text),
+            _ => v8::Exception::error(scope, text),
+        };
+        scope.throw_exception(error);
+    }
+}
+
+/// The checked code of a worker. Throws what is wrong with it.
+#[op2(reentrant)]
+#[allow(clippy::too_many_arguments, reason = "one per field of WorkerCode")]
+fn op_loader_provide<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] slot: &Handle,
+    #[string] compatibility_date: Option<String>,
+    flags: v8::Local<'s, v8::Array>,
+    #[string] main: String,
+    modules: v8::Local<'s, v8::Array>,
+    env: v8::Local<'s, v8::Value>,
+    #[cppgc] outbound: &Handle,
+    limits: v8::Local<'s, v8::Array>,
+) -> Result<(), JsErrorBox> {
+    let isolate = isolate_of(scope);
+    let outbound = outbound.target().map_err(JsErrorBox::from_err)?.clone();
+    match outbound.kind() {
+        TargetKind::Facet => {
+            throw(scope, "Error", "Stubs pointing to Durable Object facets are not serializable.");
+            return Ok(());
+        }
+        TargetKind::DynamicService => {
+            throw(scope, "Error", "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.");
+            return Ok(());
+        }
+        TargetKind::Service | TargetKind::Object | TargetKind::Export => {}
+    }
+    let mut compatibility_flags = Vec::new();
+    for at in 0..flags.length() {
+        let flag = flags.get_index(scope, at).map(|f| f.to_rust_string_lossy(scope));
+        compatibility_flags.extend(flag);
+    }
+    let modules = modules_from_js(scope, modules);
+    let limits = limits_from_js(scope, limits);
+    let env = if env.is_undefined() {
+        None
+    } else {
+        let Some(env) = serialize(scope, &isolate, env, CloneMode::Env) else { return Ok(()) };
+        if env.bytes.len() > ENV_BYTES_MAX {
+            let text = format!(
+                "Dynamic Worker env size ({} bytes) exceeds the maximum allowed size of {ENV_BYTES_MAX} bytes.",
+                env.bytes.len()
+            );
+            throw(scope, "Error", &text);
+            return Ok(());
+        }
+        Some(env)
+    };
+    let code = WorkerCode {
+        compatibility_date,
+        compatibility_flags,
+        allow_experimental: false,
+        main,
+        modules,
+        env,
+        outbound,
+        limits,
+    };
+    let slot = slot.take_code_slot().map_err(JsErrorBox::from_err)?;
+    if let Err(Failure::Host(error)) = slot.provide(code) {
+        throw(scope, error.class, &error.message);
+    }
+    Ok(())
+}
+
+/// `getCode()` threw: everybody who waits for the worker gets the same.
+#[op2(nofast, reentrant)]
+fn op_loader_fail<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] slot: &Handle,
+    error: v8::Local<'s, v8::Value>,
+) {
+    // Used up: `provide` refused the code and told the waiting callers itself.
+    let Ok(slot) = slot.take_code_slot() else { return };
+    let failure = thrown_failure(scope, &isolate_of(scope), error, false, false);
+    slot.fail(failure);
+}
+
+#[op2(reentrant)]
+#[cppgc]
+fn op_loader_entrypoint<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] worker: &Handle,
+    #[string] name: Option<String>,
+    props: v8::Local<'s, v8::Value>,
+    limits: v8::Local<'s, v8::Array>,
+) -> Result<Handle, JsErrorBox> {
+    let worker = worker.worker().map_err(JsErrorBox::from_err)?.clone();
+    let isolate = isolate_of(scope);
+    let limits = limits_from_js(scope, limits);
+    let props = props_from_js(scope, &isolate, props)?;
+    Ok(Handle::Target(worker.entrypoint(name, props, limits)))
+}
+
+#[op2(reentrant)]
+#[cppgc]
+fn op_loader_class<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] worker: &Handle,
+    #[string] name: Option<String>,
+    props: v8::Local<'s, v8::Value>,
+    limits: v8::Local<'s, v8::Array>,
+) -> Result<Handle, JsErrorBox> {
+    let worker = worker.worker().map_err(JsErrorBox::from_err)?.clone();
+    let isolate = isolate_of(scope);
+    let limits = limits_from_js(scope, limits);
+    let props = props_from_js(scope, &isolate, props)?;
+    Ok(Handle::Class(worker.class(name, props, limits)))
+}
+
+deno_core::extension!(
+    facetd_loader,
+    deps = [facetd_rpc, facetd_durable_object],
+    ops = [
+        op_loader_blocked,
+        op_loader_get,
+        op_loader_provide,
+        op_loader_fail,
+        op_loader_entrypoint,
+        op_loader_class,
+    ],
+    esm = [dir ".", "00_loader.js"],
+);

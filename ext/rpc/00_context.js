@@ -1,0 +1,112 @@
+// The I/O context: which event or object the running code belongs to.
+// API: https://developers.cloudflare.com/workers/runtime-apis/context/
+//
+// A frame is an immutable object that V8 carries along every promise continuation. Our part of it is
+// `frame[kIo] = { context, event, section }`; AsyncLocalStorage keeps its stores beside it.
+
+import { core } from "ext:core/mod.js";
+import { op_rpc_busy, op_rpc_give_up } from "ext:core/ops";
+
+const { getAsyncContext, setAsyncContext } = core;
+
+export const kIo = Symbol("io");
+
+const DISALLOWED =
+  "Disallowed operation called within global scope. Asynchronous I/O (ex: fetch() or connect()), setting a timeout, and generating random values are not allowed within global scope. To fix this error, perform this operation within a handler. https://developers.cloudflare.com/workers/runtime-apis/handlers/";
+
+/**
+ * What dies together: one stateless event with all it started, or one object.
+ * `number` is the name Rust knows it by.
+ */
+export class Context {
+  alive = true;
+  /** Calls to give up when it ends. @type {Set<number>} */
+  pending = new Set();
+
+  constructor(number, isObject) {
+    this.number = number;
+    this.isObject = isObject;
+  }
+
+  end() {
+    this.alive = false;
+    for (const call of this.pending) {
+      waiting.delete(call);
+      op_rpc_give_up(call);
+    }
+    this.pending.clear();
+  }
+}
+
+/** The current frame's I/O part, or undefined at top level. */
+export function currentIo() {
+  return getAsyncContext()?.[kIo];
+}
+
+/** The current frame's I/O part; throws at top level, where there is none. */
+export function requireIo() {
+  const io = getAsyncContext()?.[kIo];
+  if (io === undefined) throw new Error(DISALLOWED);
+  return io;
+}
+
+/** A frame for a new event: nothing of whoever delivers it. */
+export function frameOf(io) {
+  return { __proto__: null, [kIo]: io };
+}
+
+/** The current frame with another I/O part: AsyncLocalStorage goes on. */
+export function derivedFrame(io) {
+  return { __proto__: null, ...getAsyncContext(), [kIo]: io };
+}
+
+/** Runs `run` in `frame`. */
+export function inFrame(frame, run, self, ...args) {
+  const before = getAsyncContext();
+  setAsyncContext(frame);
+  try {
+    return Reflect.apply(run, self, args);
+  } finally {
+    setAsyncContext(before);
+  }
+}
+
+/** Calls that have not completed: number to what to do. @type {Map<number, Function>} */
+const waiting = new Map();
+
+/** Notes that `io` waits for `call`. `done(kind, a, b, ...)` runs when it completes. */
+export function whenDone(io, call, done) {
+  io.context.pending.add(call);
+  waiting.set(call, (...args) => {
+    io.context.pending.delete(call);
+    if (io.context.alive) done(...args);
+  });
+}
+
+export function forget(io, call) {
+  io.context.pending.delete(call);
+  waiting.delete(call);
+  op_rpc_give_up(call);
+}
+
+/** Called by Rust: something JS waits for has happened. */
+export function complete(call, ...args) {
+  const done = waiting.get(call);
+  if (done === undefined) return;
+  waiting.delete(call);
+  done(...args);
+}
+
+/** How many calls are waited for: none means that nothing will ever happen by itself. */
+export function pendingCalls() {
+  return waiting.size;
+}
+
+/** Keeps the object in memory until `promise` settles; logs a rejection. */
+export function keepBusy(io, promise) {
+  op_rpc_busy(io.context.number, 1);
+  const settled = () => {
+    if (io.context.alive) op_rpc_busy(io.context.number, -1);
+  };
+  promise.then(settled, settled);
+}

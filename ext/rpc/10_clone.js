@@ -1,0 +1,289 @@
+// What is not plain data in a structured clone.
+// API: https://developers.cloudflare.com/workers/runtime-apis/rpc/ ("Types")
+//
+// V8 asks `describe` for every object that is not plain; the answer is `[tag, standIn, handle?]`,
+// or an exception. `revive` makes the object again on the other side.
+
+import { core } from "ext:core/mod.js";
+import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
+import { currentIo } from "ext:facetd_rpc/00_context.js";
+
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+/** The handle of a stub or class object. Private to us: user code cannot name the symbol. */
+export const kHandle = Symbol("handle");
+/** `false` on objects that look passable but must be called first (`ctx.exports.X`). */
+export const kRefuse = Symbol("refuse");
+
+const MODE_RPC = 0;
+const MODE_ENV = 1;
+const MODE_STORAGE = 3;
+
+const TAG_STUB = 1;
+const TAG_CLASS = 2;
+const TAG_HEADERS = 3;
+const TAG_REQUEST = 4;
+const TAG_RESPONSE = 5;
+const TAG_STREAM = 6;
+const TAG_BLOB = 7;
+const TAG_FUNCTION = 8;
+
+export function dataCloneError(message) {
+  return new DOMException(message, "DataCloneError");
+}
+
+function unsupported(name) {
+  return dataCloneError(
+    `Could not serialize object of type "${name}". This type does not support serialization.`,
+  );
+}
+
+const NOT_PASSABLE = [
+  undefined,
+  "Stubs pointing to Durable Object facets are not serializable.",
+  "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.",
+  "ServiceStub cannot be serialized in this context.",
+  "RpcStub cannot be serialized in this context because it is not a persistent stub.",
+];
+
+/** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
+const exported = new Map();
+let lastExport = 0;
+
+/** @returns a handle for a stub of `value`, which stays reachable until the last stub is gone. */
+export function exportValue(value) {
+  const number = ++lastExport;
+  exported.set(number, { value, io: currentIo() });
+  return op_rpc_export(number);
+}
+
+export function exportedValue(number) {
+  return exported.get(number);
+}
+
+/** Called by Rust: the last stub of `number` is gone. */
+export function release(number) {
+  const entry = exported.get(number);
+  exported.delete(number);
+  if (entry === undefined || !entry.io?.context.alive) return;
+  const dispose = entry.value?.[Symbol.dispose];
+  if (typeof dispose === "function") dispose.call(entry.value);
+}
+
+/** Set by the files that define the types: clone must know them, they must know clone. */
+export const types = {
+  RpcTarget: undefined,
+  describeBody: undefined,
+  reviveRequest: undefined,
+  reviveResponse: undefined,
+  reviveStream: undefined,
+  streamHandle: undefined,
+  reviveStub: undefined,
+  reviveClass: undefined,
+  Headers: undefined,
+  Request: undefined,
+  Response: undefined,
+  Blob: undefined,
+  ReadableStream: undefined,
+  blobParts: undefined,
+  headerPairs: undefined,
+};
+
+/** Stands in for a function or callable stub, which V8 refuses before it asks us. */
+class Passed {
+  constructor(value) {
+    this.value = value;
+  }
+}
+
+function is(value, type) {
+  return type !== undefined && value instanceof type;
+}
+
+/** Called by Rust. `mode`: 0 rpc, 1 env, 2 props, 3 storage. */
+export function describe(object, mode) {
+  if (object instanceof Passed) return describePassed(object.value, mode);
+  const handle = object[kHandle];
+  if (handle !== undefined) return describeHandle(object, handle, mode);
+  if (is(object, types.RpcTarget)) {
+    if (mode !== MODE_RPC) {
+      throw dataCloneError("Remote RPC references can only be serialized for RPC.");
+    }
+    return [TAG_FUNCTION, null, exportValue(object)];
+  }
+  if (is(object, types.Headers)) return [TAG_HEADERS, types.headerPairs(object)];
+  if (is(object, types.ReadableStream)) {
+    if (mode !== MODE_RPC) throw dataCloneError("ReadableStream can only be serialized for RPC.");
+    return [TAG_STREAM, null, types.streamHandle(object)];
+  }
+  if (is(object, types.Request) || is(object, types.Response)) {
+    const described = types.describeBody(object, mode === MODE_RPC);
+    if (described === undefined) {
+      throw dataCloneError("ReadableStream can only be serialized for RPC.");
+    }
+    const [fields, body] = described;
+    return [is(object, types.Request) ? TAG_REQUEST : TAG_RESPONSE, fields, body];
+  }
+  if (is(object, types.Blob)) return [TAG_BLOB, types.blobParts(object)];
+  if (mode === MODE_STORAGE) return undefined;
+  throw unsupported(object.constructor?.name ?? "Object");
+}
+
+function describeHandle(object, handle, mode) {
+  const refuse = object[kRefuse];
+  if (refuse !== undefined) throw unsupported(refuse);
+  const why = op_rpc_may_pass(handle, mode);
+  if (why !== 0) throw dataCloneError(NOT_PASSABLE[why]);
+  const isClass = object[kIsClass] === true;
+  return [isClass ? TAG_CLASS : TAG_STUB, null, handle];
+}
+
+/** Marks class objects among the things that have a handle. */
+export const kIsClass = Symbol("isClass");
+
+function describePassed(value, mode) {
+  const handle = value[kHandle];
+  if (handle !== undefined) return describeHandle(value, handle, mode);
+  if (mode === MODE_ENV) throw dataCloneError(`${String(value)} could not be cloned.`);
+  return [TAG_FUNCTION, null, exportValue(value)];
+}
+
+/** Called by Rust. `kind`: the target's kind, for stubs. */
+export function revive(tag, standIn, handle, kind) {
+  switch (tag) {
+    case TAG_STUB:
+    case TAG_FUNCTION:
+      return types.reviveStub(handle, kind);
+    case TAG_CLASS:
+      return types.reviveClass(handle);
+    case TAG_HEADERS:
+      return new types.Headers(standIn);
+    case TAG_REQUEST:
+      return types.reviveRequest(standIn, handle);
+    case TAG_RESPONSE:
+      return types.reviveResponse(standIn, handle);
+    case TAG_STREAM:
+      return types.reviveStream(handle);
+    case TAG_BLOB:
+      return new types.Blob(standIn.parts, { type: standIn.type });
+    default:
+      throw new TypeError("The value was made by a newer facetd and cannot be read.");
+  }
+}
+
+/**
+ * A copy of `value` in which functions and callable stubs are replaced by something V8 lets us
+ * describe; `undefined` if there is none, so that the refusal of V8 stands.
+ */
+export function withPassed(value) {
+  let found = false;
+  const seen = new Map();
+  const walk = (v) => {
+    if (typeof v === "function") {
+      found = true;
+      return new Passed(v);
+    }
+    if (typeof v !== "object" || v === null) return v;
+    if (seen.has(v)) return seen.get(v);
+    if (Array.isArray(v)) {
+      const copy = new Array(v.length);
+      seen.set(v, copy);
+      for (const i of Object.keys(v)) copy[i] = walk(v[i]);
+      return copy;
+    }
+    if (v instanceof Map) {
+      const copy = new Map();
+      seen.set(v, copy);
+      for (const [k, x] of v) copy.set(walk(k), walk(x));
+      return copy;
+    }
+    if (v instanceof Set) {
+      const copy = new Set();
+      seen.set(v, copy);
+      for (const x of v) copy.add(walk(x));
+      return copy;
+    }
+    const proto = Object.getPrototypeOf(v);
+    if (proto !== Object.prototype && proto !== null) return v;
+    const copy = {};
+    seen.set(v, copy);
+    for (const k of Object.keys(v)) copy[k] = walk(v[k]);
+    return copy;
+  };
+  const copy = walk(value);
+  return found ? copy : undefined;
+}
+
+const NATIVE_ERRORS = {
+  __proto__: null,
+  Error,
+  EvalError,
+  RangeError,
+  ReferenceError,
+  SyntaxError,
+  TypeError,
+  URIError,
+  AggregateError,
+};
+
+
+/** Called by Rust before a thrown value crosses: keeps an error's own properties too. */
+export function packError(thrown) {
+  if (typeof thrown === "function" || typeof thrown === "symbol") return { text: String(thrown) };
+  if (thrown instanceof DOMException) {
+    return { dom: [thrown.name, thrown.message] };
+  }
+  if (!(thrown instanceof Error)) {
+    return typeof thrown === "object" && thrown !== null
+      ? { value: withPassed(thrown) ?? thrown }
+      : { text: String(thrown) };
+  }
+  const own = {};
+  for (const key of Object.keys(thrown)) {
+    if (key !== "remote" && key !== "durableObjectReset" && key !== "retryable") {
+      own[key] = thrown[key];
+    }
+  }
+  if (Object.hasOwn(thrown, "cause")) own.cause = thrown.cause;
+  const packed = {
+    class: nativeClassOf(thrown),
+    name: String(thrown.name),
+    message: String(thrown.message),
+    stack: String(thrown.stack),
+  };
+  if (thrown.retryable === true && thrown[kHostMade] === true) packed.retryable = true;
+  try {
+    if (Object.keys(own).length > 0 || "cause" in own) packed.own = structuredClone(own);
+  } catch {
+    // An own property that cannot cross is dropped with its siblings; class and message survive.
+  }
+  return packed;
+}
+
+/** Marks errors this runtime made, whose flags are true. */
+export const kHostMade = Symbol("hostMade");
+
+function nativeClassOf(error) {
+  for (let proto = Object.getPrototypeOf(error); proto !== null; proto = Object.getPrototypeOf(proto)) {
+    const name = proto.constructor?.name;
+    if (NATIVE_ERRORS[name]?.prototype === proto) return name;
+  }
+  return "Error";
+}
+
+export function unpackError(packed) {
+  if ("value" in packed) return packed.value;
+  if ("dom" in packed) return new DOMException(packed.dom[1], packed.dom[0]);
+  if ("text" in packed) return new Error(packed.text);
+  const Class = NATIVE_ERRORS[packed.class] ?? Error;
+  const error = Class === AggregateError ? new AggregateError([], packed.message) : new Class(packed.message);
+  if (packed.name !== error.name) {
+    Object.defineProperty(error, "name", { value: packed.name, configurable: true, writable: true });
+  }
+  if (packed.own !== undefined) Object.assign(error, packed.own);
+  if (packed.own?.cause !== undefined) {
+    Object.defineProperty(error, "cause", { value: packed.own.cause, configurable: true, writable: true, enumerable: false });
+  }
+  if (packed.retryable) error.retryable = true;
+  return error;
+}

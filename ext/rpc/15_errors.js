@@ -1,0 +1,40 @@
+// Errors as callers see them.
+// API: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/
+
+import { core } from "ext:core/mod.js";
+import { kHostMade, unpackError } from "ext:facetd_rpc/10_clone.js";
+
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+const RESET = 1;
+const RETRYABLE = 2;
+const OVERLOADED = 4;
+const REMOTE = 8;
+
+const CLASSES = { __proto__: null, Error, TypeError, RangeError, SyntaxError, EvalError };
+
+function flagged(error, flags) {
+  if (typeof error !== "object" || error === null) return error;
+  if (flags & REMOTE) error.remote = true;
+  if (flags & RESET) error.durableObjectReset = true;
+  if (flags & RETRYABLE) error.retryable = true;
+  if (flags & OVERLOADED) error.overloaded = true;
+  return error;
+}
+
+/** An error of the host's. `limit`: `[code, limit, used]`. */
+export function hostError(name, message, flags = 0, limit = undefined) {
+  const error = name === "DataCloneError"
+    ? new DOMException(message, name)
+    : new (CLASSES[name] ?? Error)(message);
+  Object.defineProperty(error, kHostMade, { value: true });
+  if (limit !== undefined) [error.code, error.limit, error.used] = limit;
+  return flagged(error, flags);
+}
+
+/** The error of a completion: kind 2, made by the host; kind 3, thrown by user code elsewhere. */
+export function completionError(kind, ...rest) {
+  if (kind === 2) return hostError(...rest);
+  if (kind === 3) return flagged(unpackError(rest[0]), rest[1]);
+  return hostError("Error", "internal error");
+}

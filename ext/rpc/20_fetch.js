@@ -1,0 +1,289 @@
+// Requests, responses and bodies on their way out of and into an isolate.
+// API: https://developers.cloudflare.com/workers/runtime-apis/fetch/
+
+import { core } from "ext:core/mod.js";
+import { op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
+import { types } from "ext:facetd_rpc/10_clone.js";
+import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
+import { completionError } from "ext:facetd_rpc/15_errors.js";
+
+const { Headers, headersEntries, headerListFromHeaders } = core.loadExtScript("ext:deno_fetch/20_headers.js");
+const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
+const { Request, fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript(
+  "ext:deno_fetch/23_request.js",
+);
+const { Response, fromInnerResponse, newInnerResponse, nullBodyStatus, redirectStatus, toInnerResponse, responseBodyUsed } =
+  core.loadExtScript("ext:deno_fetch/23_response.js");
+const streams = core.loadExtScript("ext:deno_web/06_streams.js");
+const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, isReadableStreamDisturbed } = streams;
+const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+
+const REDIRECTS_MAX = 20;
+const USED_TWICE =
+  "Body has already been used. It can only be used once. Use tee() first if you need to read it twice.";
+
+export function flatHeaders(list) {
+  const flat = [];
+  for (let i = 0; i < list.length; i++) flat.push(list[i][0], list[i][1]);
+  return flat;
+}
+
+export function pairs(flat) {
+  const list = [];
+  for (let i = 0; i + 1 < flat.length; i += 2) list.push([flat[i], flat[i + 1]]);
+  return list;
+}
+
+/**
+ * The stream of a readable body as a resource number: its own if nobody touched it, else that of a
+ * pipe which `pumped` fills.
+ * @returns {[number, Promise<void>?]}
+ */
+function streamToWire(io, stream, length) {
+  if (stream.locked || isReadableStreamDisturbed(stream)) throw new TypeError(USED_TWICE);
+  const backing = getReadableStreamResourceBacking(stream);
+  if (backing?.rid !== undefined) {
+    // Locks the stream for ever: its resource belongs to somebody else now.
+    stream.getReader();
+    return [backing.rid];
+  }
+  const rid = op_body_pipe(length ?? -1);
+  return [rid, pump(io, stream, rid)];
+}
+
+async function pump(io, stream, rid) {
+  const reader = stream.getReader();
+  const context = io.context.number;
+  try {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) break;
+      let chunk = value;
+      if (chunk instanceof ArrayBuffer) chunk = new Uint8Array(chunk);
+      if (!ArrayBuffer.isView(chunk)) throw new TypeError("This ReadableStream did not return bytes.");
+      if (!(chunk instanceof Uint8Array)) {
+        chunk = new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+      }
+      if (chunk.byteLength === 0) continue;
+      const gone = await new Promise((resolve) => {
+        whenDone(io, op_body_write(context, io.event, rid, chunk), (_kind, gone) => resolve(gone));
+      });
+      if (gone) {
+        await reader.cancel(new Error("The client disconnected."));
+        break;
+      }
+    }
+    op_body_end(context, rid, null);
+  } catch (error) {
+    op_body_end(context, rid, String(error?.message ?? error));
+    throw error;
+  }
+}
+
+/**
+ * An inner body as Rust takes it: null, a string, bytes or a resource number.
+ * @returns {[any, Promise<void>?]}
+ */
+export function bodyToWire(io, body) {
+  if (body === null || body === undefined) return [null];
+  const raw = body.streamOrStatic;
+  if (raw instanceof ReadableStream) return streamToWire(io, raw, body.length);
+  if (raw.consumed) throw new TypeError(USED_TWICE);
+  raw.consumed = true;
+  return [raw.body];
+}
+
+/** What Rust gives for a body: null, bytes, or a resource number. */
+export function bodyFromWire(wire) {
+  if (wire === null || wire === undefined) return null;
+  if (typeof wire === "number") return new InnerBody(readableStreamForRid(wire));
+  const body = new InnerBody({ body: wire, consumed: false });
+  body.source = wire;
+  body.length = wire.byteLength;
+  return body;
+}
+
+export function requestFromWire(method, url, headers, body) {
+  const inner = newInnerRequest(method, url, () => pairs(headers), bodyFromWire(body), false);
+  inner.redirectMode = "manual";
+  return fromInnerRequest(inner, "immutable");
+}
+
+export function responseFromWire(status, statusText, headers, body, url, redirected) {
+  const inner = newInnerResponse(status, statusText);
+  inner.headerList = pairs(headers);
+  inner.body = nullBodyStatus(status) ? null : bodyFromWire(body);
+  if (url !== undefined) inner.urlList = redirected ? [url, url] : [url];
+  return fromInnerResponse(inner, "immutable");
+}
+
+/** @returns {[number, string, string[], any, Promise<void>?]} status, text, headers, body, pump */
+export function responseToWire(io, response) {
+  if (responseBodyUsed(response)) throw new TypeError(USED_TWICE);
+  const inner = toInnerResponse(response);
+  const [body, pumped] = bodyToWire(io, inner.body);
+  return [inner.status, inner.statusMessage, flatHeaders(inner.headerList), body, pumped];
+}
+
+function absolute(input, init) {
+  if (input instanceof Request) return init === undefined ? input : new Request(input, init);
+  const text = String(input);
+  let url;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new TypeError(`Invalid URL: ${text}`);
+  }
+  return new Request(url.href, init);
+}
+
+function repeatable(body) {
+  if (body === null || body === undefined) return [null];
+  const raw = body.streamOrStatic;
+  return raw instanceof ReadableStream ? undefined : [raw.body];
+}
+
+/**
+ * `fetch()` through a stub. Redirects are followed through the same stub.
+ * @param {object} handleOf gives the handle to send through
+ */
+export async function fetchThrough(io, handleOf, input, init, { network = false } = {}) {
+  const request = absolute(input, init);
+  const inner = toInnerRequest(request);
+  const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
+  if (signal?.aborted) throw signal.reason;
+  if (network && !/^https?:/.test(inner.url())) {
+    if (inner.url().startsWith("data:")) return dataUrl(inner.url());
+    throw new TypeError(`Fetch API cannot load: ${inner.url()}`);
+  }
+  const follow = inner.redirectMode !== "manual";
+  let method = inner.method;
+  let url = inner.url();
+  let headers = inner.headerList;
+  const again = repeatable(inner.body);
+  let [body, pumped] = bodyToWire(io, inner.body);
+  pumped?.catch(() => {});
+  const urls = [];
+  for (let hop = 0; ; hop++) {
+    const cf = init?.cf ?? request[kCf];
+    const [status, text, list, wire] = await sendOnce(
+      io, handleOf(), method, url, flatHeaders(headers), body, cf === undefined ? null : JSON.stringify(cf), signal,
+    );
+    urls.push(url);
+    const location = follow && redirectStatus(status) ? locationOf(list) : undefined;
+    if (location === undefined) return responseFromWire(status, text, list, wire, url, hop > 0);
+    if (hop >= REDIRECTS_MAX) throw new TypeError(`Too many redirects.\n${urls.join("\n")}`);
+    discard(wire);
+    const next = new URL(location, url);
+    if (status === 303 ? method !== "GET" && method !== "HEAD" : status < 303 && method === "POST") {
+      method = "GET";
+      body = null;
+      headers = headers.filter(([name]) => !/^content-/i.test(name));
+    } else if (body !== null) {
+      if (again === undefined) {
+        throw new TypeError(
+          "A request with a one-time-use body (it was initialized from a stream, not a buffer) encountered a redirect requiring the body to be retransmitted. To avoid this error in the future, construct this request from a buffer-like body initializer.",
+        );
+      }
+      [body] = again;
+    }
+    if (next.origin !== new URL(url).origin) {
+      headers = headers.filter(([name]) => name.toLowerCase() !== "authorization");
+    }
+    url = next.href;
+  }
+}
+
+function locationOf(flat) {
+  for (let i = 0; i < flat.length; i += 2) if (flat[i].toLowerCase() === "location") return flat[i + 1];
+  return undefined;
+}
+
+function discard(wire) {
+  if (typeof wire === "number") core.tryClose(wire);
+}
+
+function sendOnce(io, handle, method, url, headers, body, cf, signal) {
+  return new Promise((resolve, reject) => {
+    const call = op_rpc_fetch(
+      handle, io.context.number, io.event, io.section, method, url, headers, body, cf,
+    );
+    const abort = () => {
+      forget(io, call);
+      reject(signal.reason);
+    };
+    signal?.addEventListener("abort", abort, { once: true });
+    whenDone(io, call, (kind, ...rest) => {
+      signal?.removeEventListener("abort", abort);
+      if (kind === 1) resolve(rest);
+      else reject(completionError(kind, ...rest));
+    });
+  });
+}
+
+function dataUrl(url) {
+  const match = /^data:([^,]*?)(;base64)?,(.*)$/s.exec(url);
+  if (match === null) throw new TypeError(`Invalid URL: ${url}`);
+  const type = match[1] || "text/plain;charset=US-ASCII";
+  const text = decodeURIComponent(match[3]);
+  const body = match[2] === undefined
+    ? core.encode(text)
+    : Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+  return new Response(body, { headers: { "content-type": type } });
+}
+
+/** Where `request.cf` is kept. */
+export const kCf = Symbol("cf");
+
+types.Headers = Headers;
+types.Request = Request;
+types.Response = Response;
+types.ReadableStream = ReadableStream;
+types.Blob = Blob;
+types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v]);
+types.blobParts = (blob) => {
+  throw new DOMException("Blob serialization needs its bytes; pass an ArrayBuffer.", "DataCloneError");
+};
+types.streamHandle = (stream) => {
+  const [rid, pumped] = streamToWire(requireIo(), stream);
+  pumped?.catch(() => {});
+  return rid;
+};
+types.reviveStream = (rid) => (typeof rid === "number" ? readableStreamForRid(rid) : new ReadableStream());
+
+/** `[fields, body resource]`; undefined: it has a body and may not. */
+types.describeBody = (object, withBody) => {
+  const isRequest = object instanceof Request;
+  const inner = isRequest ? toInnerRequest(object) : toInnerResponse(object);
+  if (inner.body !== null && inner.body !== undefined && !withBody) return undefined;
+  const fields = isRequest
+    ? { method: inner.method, url: inner.url(), redirect: inner.redirectMode }
+    : { status: inner.status, statusText: inner.statusMessage, url: inner.url() };
+  fields.headers = flatHeaders(inner.headerList);
+  if (inner.body === null || inner.body === undefined) return [fields];
+  const io = currentIo() ?? requireIo();
+  let [body, pumped] = bodyToWire(io, inner.body);
+  pumped?.catch(() => {});
+  if (typeof body === "number") return [fields, body];
+  fields.body = body;
+  return [fields];
+};
+types.reviveRequest = (fields, rid) => {
+  const body = bodyFromWire(rid ?? bytes(fields.body));
+  const inner = newInnerRequest(fields.method, fields.url, () => pairs(fields.headers), body, false);
+  inner.redirectMode = fields.redirect;
+  return fromInnerRequest(inner, "request");
+};
+types.reviveResponse = (fields, rid) => {
+  const inner = newInnerResponse(fields.status, fields.statusText);
+  inner.headerList = pairs(fields.headers);
+  inner.body = bodyFromWire(rid ?? bytes(fields.body));
+  if (fields.url !== null) inner.urlList = [fields.url];
+  return fromInnerResponse(inner, "response");
+};
+
+function bytes(body) {
+  return typeof body === "string" ? core.encode(body) : body;
+}
+
+export { Headers, Request, Response };

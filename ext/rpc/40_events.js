@@ -1,0 +1,509 @@
+// Events: from the mailbox to user code and back.
+// API: https://developers.cloudflare.com/workers/runtime-apis/handlers/
+
+import { core } from "ext:core/mod.js";
+import {
+  op_log,
+  op_rpc_answer_error,
+  op_rpc_answer_response,
+  op_rpc_answer_value,
+  op_rpc_done,
+  op_rpc_own_class,
+  op_rpc_own_entrypoint,
+} from "ext:core/ops";
+import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { exportedValue, kHandle, kIsClass, kRefuse, withPassed } from "ext:facetd_rpc/10_clone.js";
+import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
+import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+
+const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+
+export class WorkerEntrypoint {
+  constructor(ctx, env) {
+    this.ctx = ctx;
+    this.env = env;
+  }
+}
+
+export class DurableObject {
+  constructor(ctx, env) {
+    this.ctx = ctx;
+    this.env = env;
+  }
+}
+
+export class WorkflowEntrypoint {
+  constructor(ctx, env) {
+    this.ctx = ctx;
+    this.env = env;
+  }
+}
+
+/** The worker this isolate became. Set by `boot`. */
+export const worker = {
+  env: {},
+  exports: { __proto__: null },
+  ctxExports: undefined,
+  /** Classes with a namespace: name to the object that stands for it in `ctx.exports`. */
+  namespaces: new Map(),
+};
+
+/** Objects alive here: context number to `{ context, instance, state }`. */
+const objects = new Map();
+
+/** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
+export const hooks = { makeState: undefined, makeBinding: undefined };
+
+// ---- entry points
+
+function lookup(name) {
+  const key = name ?? "default";
+  if (!Object.hasOwn(worker.exports, key)) {
+    throw new Error(
+      name === null ? "Worker has no default entrypoint." : `Worker has no such entrypoint: ${key}`,
+    );
+  }
+  const entry = worker.exports[key];
+  if (isClass(entry, DurableObject)) throw new Error(`Worker has no such entrypoint: ${key}`);
+  return entry;
+}
+
+function isClass(value, Base) {
+  return typeof value === "function" && (value === Base || value.prototype instanceof Base);
+}
+
+/** What a stateless handler gets as `ctx`. */
+class ExecutionContext {
+  #event;
+  constructor(event, props) {
+    this.#event = event;
+    this.props = props;
+    this.exports = worker.ctxExports;
+  }
+  waitUntil(promise) {
+    this.#event.hold(promise);
+  }
+  passThroughOnException() {}
+  abort(reason) {
+    this.#event.fail(reason ?? new Error("The request was aborted."));
+  }
+}
+
+/** One delivered event: knows when everything it started is over. */
+class Event {
+  #open = 1;
+  answered = false;
+  request = undefined;
+  constructor(number, io) {
+    this.number = number;
+    this.io = io;
+  }
+
+  /** The event is not over before `promise` settles. */
+  hold(promise) {
+    this.#open++;
+    Promise.resolve(promise).then(
+      () => this.over(),
+      (error) => {
+        logError("waitUntil", error);
+        this.over();
+      },
+    );
+  }
+
+  over() {
+    if (--this.#open > 0) return;
+    running.delete(this.number);
+    if (!this.io.context.isObject) this.io.context.end();
+    op_rpc_done(this.number);
+  }
+
+  respond(response) {
+    if (this.answered) return;
+    if (!(response instanceof Response)) {
+      this.fail(new TypeError(INCORRECT_RESULT), true);
+      return;
+    }
+    let wire;
+    try {
+      wire = responseToWire(this.io, response);
+      const [status, text, headers, body, pumped] = wire;
+      this.answered = true;
+      op_rpc_answer_response(this.number, status, text, headers, body);
+      if (pumped !== undefined) this.hold(pumped);
+    } catch (error) {
+      this.answered = false;
+      this.fail(error, true);
+      return;
+    }
+    this.over();
+  }
+
+  resolve(value) {
+    if (this.answered) return;
+    this.answered = true;
+    try {
+      op_rpc_answer_value(this.number, value);
+    } catch (refused) {
+      try {
+        const passed = refused?.name === "DataCloneError" ? withPassed(value) : undefined;
+        if (passed === undefined) throw refused;
+        op_rpc_answer_value(this.number, passed);
+      } catch (error) {
+        op_rpc_answer_error(this.number, error, true);
+      }
+    }
+    this.over();
+  }
+
+  /** `ours`: the error is this runtime's, not user code's. */
+  fail(error, ours = false) {
+    if (this.answered) return;
+    this.answered = true;
+    op_rpc_answer_error(this.number, error, true);
+    if (!ours) logError("Uncaught", error);
+    this.over();
+  }
+}
+
+const INCORRECT_RESULT =
+  "Incorrect type for Promise: the Promise did not resolve to 'Response'.";
+
+/** Events that are not over, for cancellation. @type {Map<number, Event>} */
+const running = new Map();
+
+export function logError(where, error) {
+  const text = error instanceof Error ? String(error.stack ?? error) : String(error);
+  op_log(4, `${where}: ${text}`);
+}
+
+/** Called by Rust. See `Deliver` in the isolate crate for the numbers. */
+export function deliver(number, context, targetKind, name, props, kind, a, b, c, d, cf) {
+  let io;
+  let object;
+  if (targetKind === 1) {
+    object = objects.get(context);
+    if (object === undefined) return;
+    io = { context: object.io.context, event: number, section: 0 };
+  } else {
+    const exported = targetKind === 2 ? exportedValue(name) : undefined;
+    // An exported function runs in the context that exported it: a Durable Object's, or its event's.
+    const home = exported?.io?.context;
+    io = { context: home ?? new Context(context, false), event: number, section: 0 };
+  }
+  const event = new Event(number, io);
+  running.set(number, event);
+  const frame = frameOf(io);
+  inFrame(frame, run, undefined, event, targetKind, object, name, props, kind, a, b, c, d, cf);
+}
+
+function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
+  try {
+    if (kind === 0) fetchEvent(event, targetKind, object, name, props, a, b, c, d, cf);
+    else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
+    else if (kind === 2) testEvent(event, name);
+    else event.respond(Response.json(describeExports()));
+  } catch (error) {
+    event.fail(error);
+  }
+}
+
+function settle(event, result, done) {
+  if (typeof result === "object" && result !== null && typeof result.then === "function" || typeof result === "function") {
+    Promise.resolve(result).then((value) => done.call(event, value), (error) => event.fail(error));
+  } else {
+    done.call(event, result);
+  }
+}
+
+const NO_FETCH = "Handler does not export a fetch() function.";
+
+function fetchEvent(event, targetKind, object, name, props, method, url, headers, body, cf) {
+  const request = requestFromWire(method, url, headers, body);
+  Object.defineProperty(request, "cf", {
+    value: cf === null ? undefined : JSON.parse(cf),
+    configurable: true,
+    enumerable: true,
+    writable: true,
+  });
+  event.request = request;
+  let result;
+  if (targetKind === 1) {
+    const { instance } = object;
+    if (typeof instance.fetch !== "function") throw new Error(NO_FETCH);
+    result = instance.fetch(request);
+  } else {
+    const entry = lookup(name);
+    const ctx = new ExecutionContext(event, props ?? {});
+    if (typeof entry === "function") {
+      const instance = new entry(ctx, worker.env);
+      if (typeof instance.fetch !== "function") throw new Error(NO_FETCH);
+      result = instance.fetch(request);
+    } else {
+      if (typeof entry.fetch !== "function") throw new Error(NO_FETCH);
+      result = entry.fetch(request, worker.env, ctx);
+    }
+  }
+  if (result instanceof Response) event.respond(result);
+  else settle(event, result, event.respond);
+}
+
+// ---- RPC
+
+const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup", "constructor"]);
+const RESERVED_TARGET = new Set(["dup", "constructor"]);
+
+function notImplemented(name) {
+  return new TypeError(`The RPC receiver does not implement the method "${name}".`);
+}
+
+/** A member of a class instance: of its prototypes only, never its own, never Object's. */
+function prototypeMember(instance, name) {
+  if (Object.hasOwn(instance, name)) throw notImplemented(name);
+  for (let proto = Object.getPrototypeOf(instance); proto !== null && proto !== Object.prototype; proto = Object.getPrototypeOf(proto)) {
+    if (Object.hasOwn(proto, name)) return Reflect.get(proto, name, instance);
+  }
+  throw notImplemented(name);
+}
+
+/** What `name` is on a value reached over RPC. */
+function member(value, name) {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) throw notImplemented(name);
+  if (value[kHandle] !== undefined) return value[name];
+  if (value instanceof RpcTarget) {
+    if (RESERVED_TARGET.has(name)) {
+      throw new TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
+    }
+    return prototypeMember(value, name);
+  }
+  if (Object.hasOwn(value, name)) return value[name];
+  throw notImplemented(name);
+}
+
+async function walk(value, path, args) {
+  let self;
+  for (const name of path) {
+    value = await value;
+    self = value;
+    value = member(value, name);
+  }
+  if (args === undefined) return value;
+  value = await value;
+  if (typeof value !== "function") throw new TypeError(`"${path.at(-1) ?? "(this)"}" is not a function.`);
+  return Reflect.apply(value, self, args);
+}
+
+const NO_RPC =
+  "The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module \"cloudflare:workers\".";
+
+function rpcEvent(event, targetKind, object, name, props, path, args) {
+  if (targetKind === 2) {
+    const exported = exportedValue(name);
+    if (exported === undefined || exported.io?.context.alive === false) {
+      throw new Error("The execution context which hosts this callback is no longer running.");
+    }
+    settle(event, walk(exported.value, path, args), event.resolve);
+    return;
+  }
+  let instance;
+  if (targetKind === 1) {
+    instance = object.instance;
+    if (!(instance instanceof DurableObject)) throw new TypeError(NO_RPC);
+  } else {
+    const entry = lookup(name);
+    const ctx = new ExecutionContext(event, props ?? {});
+    if (typeof entry !== "function") {
+      settle(event, handlerCall(entry, path, args, ctx), event.resolve);
+      return;
+    }
+    instance = new entry(ctx, worker.env);
+    if (!(instance instanceof WorkerEntrypoint)) throw notImplemented(path[0]);
+  }
+  const first = path[0];
+  if (RESERVED.has(first)) {
+    throw new TypeError(`'${first}' is a reserved method and cannot be called over RPC.`);
+  }
+  const found = prototypeMember(instance, first);
+  let result;
+  if (path.length > 1) result = walk(found, path.slice(1), args);
+  else if (args === undefined) result = found;
+  else if (typeof found === "function") result = Reflect.apply(found, instance, args);
+  else throw new TypeError(`"${first}" is not a function.`);
+  settle(event, result, event.resolve);
+}
+
+/** Plain-object exports take `(arg, env, ctx)`. */
+function handlerCall(entry, path, args, ctx) {
+  const name = path[0];
+  if (!Object.hasOwn(entry, name)) throw notImplemented(name);
+  const value = entry[name];
+  if (path.length > 1) return walk(value, path.slice(1), args);
+  if (args === undefined) return value;
+  if (typeof value !== "function") throw new TypeError(`"${name}" is not a function.`);
+  if (args.length !== 1) {
+    throw new TypeError(
+      `Attempted to call RPC function "${name}" with the wrong number of arguments. When calling a top-level handler function that is not declared as part of a class, you must always send exactly one argument. In order to support variable numbers of arguments, the server must use class-based syntax (extending WorkerEntrypoint) instead.`,
+    );
+  }
+  if (value.length > 3) {
+    throw new TypeError(
+      `Cannot call handler function "${name}" over RPC because it has the wrong number of arguments. A simple function handler can only be called over RPC if it has exactly the arguments (arg, env, ctx), where only the first argument comes from the client. To support multi-argument RPC functions, use class-based syntax (extending WorkerEntrypoint) instead.`,
+    );
+  }
+  return Reflect.apply(value, entry, [args[0], worker.env, ctx]);
+}
+
+function testEvent(event, name) {
+  const entry = lookup(name);
+  const ctx = new ExecutionContext(event, {});
+  const instance = typeof entry === "function" ? new entry(ctx, worker.env) : entry;
+  if (typeof instance.test !== "function") throw new Error("Handler does not export a test() function.");
+  const result = typeof entry === "function" ? instance.test({}) : instance.test({}, worker.env, ctx);
+  settle(event, Promise.resolve(result).then(() => undefined), event.resolve);
+}
+
+// ---- objects
+
+/** Called by Rust: makes the instance. What the constructor throws is the caller's to see. */
+export function construct(number, className, id, props) {
+  const Class = className === null ? worker.exports.default : worker.exports[className];
+  const isActorClass = typeof Class === "function" && !isClass(Class, WorkerEntrypoint);
+  if (!isActorClass || !Object.hasOwn(worker.exports, className ?? "default")) {
+    return className === null
+      ? "Worker has no default actor class."
+      : `Worker has no such actor class: ${className}`;
+  }
+  const context = new Context(number, true);
+  const io = { context, event: 0, section: 0 };
+  const object = { io, instance: undefined, state: undefined };
+  objects.set(number, object);
+  try {
+    inFrame(frameOf(io), () => {
+      object.state = hooks.makeState(io, id, props ?? {});
+      object.instance = new Class(object.state, worker.env);
+    });
+  } catch (error) {
+    objects.delete(number);
+    context.end();
+    throw error;
+  }
+  return undefined;
+}
+
+/** Called by Rust: the object leaves memory. */
+export function destroy(number) {
+  const object = objects.get(number);
+  if (object === undefined) return;
+  objects.delete(number);
+  object.io.context.end();
+}
+
+/** Called by Rust: whoever asked for the event has gone away. */
+export function cancel(number) {
+  const event = running.get(number);
+  if (event?.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
+}
+
+// ---- boot
+
+/** Called by Rust before the modules are evaluated (phase 1) and after (phase 2). */
+export function boot(phase, ...args) {
+  if (phase === 1) bootEnv(...args);
+  else return bootExports(...args);
+}
+
+function bootEnv(bindings, env, namespaces) {
+  if (env !== undefined) Object.assign(worker.env, env);
+  for (const [name, kind, value] of bindings) worker.env[name] = hooks.makeBinding(kind, value);
+  for (const [name, handle] of namespaces) worker.namespaces.set(name, handle);
+}
+
+/** Phase 2: the exports of the main module. Returns a complaint about one that cannot be served. */
+function bootExports(namespace, checked) {
+  for (const name of Object.keys(namespace)) {
+    const value = namespace[name];
+    if (typeof value !== "function" && (typeof value !== "object" || value === null)) {
+      return `Incorrect type for map entry '${name}': the provided value is not of type 'function or ExportedHandler'.`;
+    }
+    worker.exports[name] = value;
+  }
+  worker.ctxExports = makeExports();
+  return undefined;
+}
+
+/** What the main module exports, for the host. */
+function describeExports() {
+  return Object.keys(worker.exports).map((name) => {
+    const value = worker.exports[name];
+    const isObject = typeof value !== "function";
+    const kind = isObject ? "handler" : isClass(value, WorkerEntrypoint) ? "entrypoint" : "class";
+    const holder = isObject ? value : value.prototype;
+    return { name, kind, test: kind !== "class" && typeof holder?.test === "function" };
+  });
+}
+
+function propsOf(name, options) {
+  if (typeof options !== "object" || options === null) {
+    throw new TypeError(
+      `Failed to execute '(called as function)' on '${name}': parameter 1 is not of type 'Options'.`,
+    );
+  }
+  const { props } = options;
+  if (props !== undefined && (typeof props !== "object" || props === null)) {
+    throw new TypeError("Incorrect type for the 'props' field on 'Options': the provided value is not of type 'Object'.");
+  }
+  return props ?? null;
+}
+
+/** An object that can also be called: `ctx.exports.X` and `ctx.exports.X({props})`. */
+function loopback(kind, object, call) {
+  // The call must find the object's own properties: a Proxy over a function, backed by the object.
+  return new Proxy(call, {
+    get(_target, key, receiver) {
+      if (key === kRefuse) return kind;
+      if (key === "constructor") return { name: kind };
+      return Reflect.get(object, key, object);
+    },
+    has: (_target, key) => Reflect.has(object, key),
+    ownKeys: (target) => Reflect.ownKeys(target),
+    getPrototypeOf: () => Object.getPrototypeOf(object),
+  });
+}
+
+function makeExports() {
+  const exports = {};
+  for (const name of Object.keys(worker.exports)) {
+    const value = worker.exports[name];
+    const exportName = name === "default" ? null : name;
+    if (typeof value === "function" && !isClass(value, WorkerEntrypoint)) {
+      const make = (props) => new DurableObjectClass(op_rpc_own_class(exportName, props), kHandle);
+      const namespace = worker.namespaces.get(name);
+      const kind = namespace === undefined ? "LoopbackDurableObjectClass" : "LoopbackDurableObjectNamespace";
+      let own;
+      const object = namespace === undefined ? Object.create(DurableObjectClass.prototype) : hooks.makeBinding(1, namespace);
+      Object.defineProperties(object, {
+        [kHandle]: { get: () => (own ??= make(null))[kHandle] },
+        [kIsClass]: { value: true },
+      });
+      exports[name] = loopback(kind, object, (options) => make(propsOf(kind, options)));
+    } else {
+      let own;
+      const stub = makeStub(ServiceStub, () => (own ??= op_rpc_own_entrypoint(exportName, null)));
+      exports[name] = loopback(
+        "LoopbackServiceStub",
+        stub,
+        (options) => makeStub(ServiceStub, op_rpc_own_entrypoint(exportName, propsOf("LoopbackServiceStub", options))),
+      );
+    }
+  }
+  return exports;
+}
+
+/** `waitUntil` from `cloudflare:workers`: that of the current event or object. */
+export function waitUntil(promise) {
+  const io = currentIo();
+  if (io === undefined) throw new Error("waitUntil() can only be called within a handler.");
+  const event = running.get(io.event);
+  if (event !== undefined && !io.context.isObject) event.hold(promise);
+  else keepBusy(io, Promise.resolve(promise));
+}

@@ -1,0 +1,270 @@
+//! Structured clone with capabilities: how values cross from one isolate to another.
+//!
+//! V8 writes plain data itself. For every object that is not plain it asks JS (`10_clone.js`), which
+//! either refuses it or describes it: a tag, a value that is written in its place, and perhaps a
+//! handle that goes into the payload's table of capabilities.
+
+use crate::handle::Handle;
+use crate::state::IsolateState;
+use deno_core::{cppgc, v8};
+use facetd_core::{Capability, Failure, Payload, RPC_BYTES_MAX};
+use std::cell::RefCell;
+use std::rc::Rc;
+use v8::{ValueDeserializerHelper, ValueSerializerHelper};
+
+/// What a clone is for: decides what is allowed in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum CloneMode {
+    Rpc = 0,
+    Env = 1,
+    Props = 2,
+    Storage = 3,
+}
+
+impl CloneMode {
+    pub fn from_js(mode: u32) -> Self {
+        match mode {
+            1 => Self::Env,
+            2 => Self::Props,
+            3 => Self::Storage,
+            _ => Self::Rpc,
+        }
+    }
+}
+
+struct Serializer {
+    state: Rc<IsolateState>,
+    mode: CloneMode,
+    capabilities: Rc<RefCell<Vec<Capability>>>,
+}
+
+impl v8::ValueSerializerImpl for Serializer {
+    fn throw_data_clone_error<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        message: v8::Local<'s, v8::String>,
+    ) {
+        throw_clone_error(scope, &self.state, message);
+    }
+
+    fn has_custom_host_object(&self, _isolate: &v8::Isolate) -> bool {
+        true
+    }
+
+    fn is_host_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+    ) -> Option<bool> {
+        let Some(prototype) = object.get_prototype(scope) else { return Some(false) };
+        if prototype.is_null() {
+            return Some(false);
+        }
+        // A plain object's prototype is the end of its chain.
+        let prototype: v8::Local<v8::Object> = prototype.try_into().ok()?;
+        if prototype.get_prototype(scope).is_none_or(|end| end.is_null()) {
+            return Some(false);
+        }
+        if self.mode != CloneMode::Storage {
+            return Some(true);
+        }
+        // Stored class instances become plain objects; only what JS knows to refuse is asked about.
+        let described = describe(scope, &self.state, object, self.mode)?;
+        Some(!described.is_undefined())
+    }
+
+    fn write_host_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+        writer: &dyn ValueSerializerHelper,
+    ) -> Option<bool> {
+        let described = describe(scope, &self.state, object, self.mode)?;
+        let described: v8::Local<v8::Array> = described.try_into().ok()?;
+        let tag = described.get_index(scope, 0)?.uint32_value(scope)?;
+        let stand_in = described.get_index(scope, 1)?;
+        let handle = described.get_index(scope, 2)?;
+        let capability = match cppgc::try_unwrap_cppgc_object::<Handle>(scope, handle) {
+            Some(handle) => handle.capability(),
+            None => take_stream(scope, handle),
+        };
+        let slot = match capability {
+            Some(capability) => {
+                let mut capabilities = self.capabilities.borrow_mut();
+                capabilities.push(capability);
+                capabilities.len() as u32
+            }
+            None => 0,
+        };
+        writer.write_uint32(tag);
+        writer.write_uint32(slot);
+        let context = scope.get_current_context();
+        writer.write_value(context, stand_in)
+    }
+}
+
+/// A number in the place of a handle is the resource of a body: its stream moves into the payload.
+fn take_stream(scope: &mut v8::PinScope<'_, '_>, handle: v8::Local<v8::Value>) -> Option<Capability> {
+    let rid = handle.is_uint32().then(|| handle.uint32_value(scope)).flatten()?;
+    let op_state = deno_core::JsRuntime::op_state_from(scope);
+    let mut op_state = op_state.borrow_mut();
+    match crate::body::take_body(&mut op_state, rid) {
+        Some(facetd_core::Body::Stream(stream)) => {
+            Some(Capability::Stream(std::sync::Arc::new(std::sync::Mutex::new(Some(stream)))))
+        }
+        _ => None,
+    }
+}
+
+fn describe<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &IsolateState,
+    object: v8::Local<'s, v8::Object>,
+    mode: CloneMode,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let callbacks = state.callbacks();
+    let describe = v8::Local::new(scope, &callbacks.describe);
+    let this = v8::undefined(scope).into();
+    let mode = v8::Integer::new_from_unsigned(scope, mode as u32).into();
+    describe.call(scope, this, &[object.into(), mode])
+}
+
+fn throw_clone_error<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &IsolateState,
+    message: v8::Local<'s, v8::String>,
+) {
+    let callbacks = state.callbacks();
+    let make = v8::Local::new(scope, &callbacks.clone_error);
+    let this = v8::undefined(scope).into();
+    if let Some(error) = make.call(scope, this, &[message.into()]) {
+        scope.throw_exception(error);
+    }
+}
+
+/// Writes `value`. `None`: a JS exception is pending.
+pub fn serialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    value: v8::Local<'s, v8::Value>,
+    mode: CloneMode,
+) -> Option<Payload> {
+    let capabilities = Rc::new(RefCell::new(Vec::new()));
+    let delegate =
+        Serializer { state: state.clone(), mode, capabilities: capabilities.clone() };
+    let serializer = v8::ValueSerializer::new(scope, Box::new(delegate));
+    serializer.write_header();
+    let context = scope.get_current_context();
+    let written = serializer.write_value(context, value)?;
+    if !written {
+        return None;
+    }
+    let bytes = serializer.release();
+    drop(serializer);
+    if mode == CloneMode::Rpc && bytes.len() > RPC_BYTES_MAX {
+        let text = format!(
+            "Serialized RPC arguments or return values are limited to 32MiB, but the size of this value was: {} bytes.",
+            bytes.len()
+        );
+        let text = v8::String::new(scope, &text)?;
+        let error = v8::Exception::error(scope, text);
+        scope.throw_exception(error);
+        return None;
+    }
+    let capabilities = capabilities.take();
+    Some(Payload { bytes, capabilities })
+}
+
+struct Deserializer<'a> {
+    state: Rc<IsolateState>,
+    capabilities: &'a [Capability],
+}
+
+impl v8::ValueDeserializerImpl for Deserializer<'_> {
+    fn read_host_object<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        reader: &dyn ValueDeserializerHelper,
+    ) -> Option<v8::Local<'s, v8::Object>> {
+        let (mut tag, mut slot) = (0, 0);
+        if !reader.read_uint32(&mut tag) || !reader.read_uint32(&mut slot) {
+            return None;
+        }
+        let context = scope.get_current_context();
+        let stand_in = reader.read_value(context)?;
+        v8::allow_javascript_execution_scope!(let scope, scope);
+        let mut kind = 0;
+        let handle: v8::Local<v8::Value> = match self.capabilities.get((slot as usize).wrapping_sub(1)) {
+            Some(Capability::Target(target)) => {
+                kind = target.kind() as u32;
+                cppgc::make_cppgc_object(scope, Handle::Target(target.clone())).into()
+            }
+            Some(Capability::Class(class)) => {
+                cppgc::make_cppgc_object(scope, Handle::Class(class.clone())).into()
+            }
+            Some(Capability::Stream(slot)) => {
+                let stream = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+                let op_state = deno_core::JsRuntime::op_state_from(scope);
+                match stream {
+                    Some(stream) => {
+                        let rid = crate::body::add_reader(&mut op_state.borrow_mut(), stream);
+                        v8::Integer::new_from_unsigned(scope, rid).into()
+                    }
+                    None => v8::null(scope).into(),
+                }
+            }
+            None => v8::undefined(scope).into(),
+        };
+        let callbacks = self.state.callbacks();
+        let revive = v8::Local::new(scope, &callbacks.revive);
+        let this = v8::undefined(scope).into();
+        let tag = v8::Integer::new_from_unsigned(scope, tag).into();
+        let kind = v8::Integer::new_from_unsigned(scope, kind).into();
+        let revived = revive.call(scope, this, &[tag, stand_in, handle, kind])?;
+        revived.try_into().ok()
+    }
+}
+
+/// Reads what [`serialize`] wrote. `None`: a JS exception is pending.
+pub fn deserialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    payload: &Payload,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let delegate = Deserializer { state: state.clone(), capabilities: &payload.capabilities };
+    let deserializer = v8::ValueDeserializer::new(scope, Box::new(delegate), &payload.bytes);
+    let context = scope.get_current_context();
+    if !deserializer.read_header(context).unwrap_or(false) {
+        let text = v8::String::new(scope, "The stored value could not be read.")?;
+        let error = v8::Exception::error(scope, text);
+        scope.throw_exception(error);
+        return None;
+    }
+    deserializer.read_value(context)
+}
+
+/// The failure a caller gets for the JS value `thrown`. A value that cannot be serialised is told by
+/// its text.
+pub fn thrown_failure<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    thrown: v8::Local<'s, v8::Value>,
+    remote: bool,
+    reset: bool,
+) -> Failure {
+    v8::tc_scope!(let scope, scope);
+    let text = thrown.to_rust_string_lossy(scope);
+    let callbacks = state.callbacks();
+    // JS packs errors: V8 keeps class, message and stack, but not the other own properties.
+    let pack = v8::Local::new(scope, &callbacks.pack_error);
+    let this = v8::undefined(scope).into();
+    if let Some(packed) = pack.call(scope, this, &[thrown])
+        && let Some(payload) = serialize(scope, state, packed, CloneMode::Rpc)
+    {
+        return Failure::Thrown { value: payload.into(), text: text.into(), reset, remote };
+    }
+    scope.reset();
+    let error = facetd_core::HostError { remote, reset, ..facetd_core::HostError::new("Error", text) };
+    error.into()
+}

@@ -1,0 +1,88 @@
+//! What JS holds of the host's things: an opaque object that cannot be made up and that lets go when
+//! it is collected.
+
+use deno_core::{GarbageCollected, v8};
+use facetd_core::{
+    Capability, ClassPort, CodeSlot, FacetStart, LoadedWorker, LoaderPort, NamespacePort, Target,
+};
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// One thing of the host's, held by JS.
+pub enum Handle {
+    Target(Arc<dyn Target>),
+    Class(Arc<dyn ClassPort>),
+    Namespace(Arc<dyn NamespacePort>),
+    Loader(Arc<dyn LoaderPort>),
+    Worker(Arc<dyn LoadedWorker>),
+    /// Used up by the one call it allows.
+    CodeSlot(RefCell<Option<Box<dyn CodeSlot>>>),
+    FacetStart(RefCell<Option<Box<dyn FacetStart>>>),
+}
+
+// SAFETY: holds no V8 handle, so there is nothing to trace.
+unsafe impl GarbageCollected for Handle {
+    fn trace(&self, _visitor: &mut v8::cppgc::Visitor) {}
+
+    fn get_name(&self) -> &'static std::ffi::CStr {
+        c"Handle"
+    }
+}
+
+#[derive(Debug, thiserror::Error, deno_error::JsError)]
+#[class(type)]
+#[error("Illegal invocation")]
+pub struct WrongHandle;
+
+impl Handle {
+    /// # Errors
+    /// The handle is of another kind: some JS of ours, or tampered with, mixed them up.
+    pub fn target(&self) -> Result<&Arc<dyn Target>, WrongHandle> {
+        if let Self::Target(target) = self { Ok(target) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind.
+    pub fn class(&self) -> Result<&Arc<dyn ClassPort>, WrongHandle> {
+        if let Self::Class(class) = self { Ok(class) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind.
+    pub fn namespace(&self) -> Result<&Arc<dyn NamespacePort>, WrongHandle> {
+        if let Self::Namespace(namespace) = self { Ok(namespace) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind.
+    pub fn loader(&self) -> Result<&Arc<dyn LoaderPort>, WrongHandle> {
+        if let Self::Loader(loader) = self { Ok(loader) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind.
+    pub fn worker(&self) -> Result<&Arc<dyn LoadedWorker>, WrongHandle> {
+        if let Self::Worker(worker) = self { Ok(worker) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind or was used before.
+    pub fn take_code_slot(&self) -> Result<Box<dyn CodeSlot>, WrongHandle> {
+        if let Self::CodeSlot(slot) = self { slot.take().ok_or(WrongHandle) } else { Err(WrongHandle) }
+    }
+
+    /// # Errors
+    /// The handle is of another kind or was used before.
+    pub fn take_facet_start(&self) -> Result<Box<dyn FacetStart>, WrongHandle> {
+        if let Self::FacetStart(slot) = self { slot.take().ok_or(WrongHandle) } else { Err(WrongHandle) }
+    }
+
+    /// What a payload carries of this handle, if it may be passed on at all.
+    pub(crate) fn capability(&self) -> Option<Capability> {
+        match self {
+            Self::Target(target) => Some(Capability::Target(target.clone())),
+            Self::Class(class) => Some(Capability::Class(class.clone())),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Stubs, events and everything that crosses between isolates. API: README.md.
+
+mod body;
+mod clone;
+mod handle;
+mod ops;
+mod state;
+
+pub use body::{add_reader, take_body};
+pub use clone::{CloneMode, deserialize, serialize, thrown_failure};
+pub use handle::{Handle, WrongHandle};
+pub use ops::{clone_error_box, headers_from_js, isolate_of, props_from_js};
+pub use state::{Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext};
+
+use std::time::Duration;
+
+async fn sleep(delay: Duration) {
+    tokio::time::sleep(delay).await;
+}
+
+deno_core::extension!(
+    facetd_rpc,
+    deps = [deno_webidl, deno_web, deno_fetch],
+    ops = [
+        ops::op_rpc_callbacks,
+        ops::op_rpc_fetch,
+        ops::op_rpc_call,
+        ops::op_rpc_give_up,
+        ops::op_rpc_answer_value,
+        ops::op_rpc_answer_error,
+        ops::op_rpc_answer_response,
+        ops::op_rpc_done,
+        ops::op_rpc_busy,
+        ops::op_rpc_own_entrypoint,
+        ops::op_rpc_own_class,
+        ops::op_rpc_outbound,
+        ops::op_rpc_export,
+        ops::op_rpc_may_pass,
+        ops::op_rpc_target_kind,
+        ops::op_body_pipe,
+        ops::op_body_write,
+        ops::op_body_end,
+        ops::op_timer_start,
+        ops::op_gate_enter,
+        ops::op_gate_depth,
+        ops::op_gate_leave,
+        ops::op_gate_durable,
+        ops::op_object_reset,
+        ops::op_isolate_abort,
+        ops::op_log,
+    ],
+    esm = [
+        dir ".",
+        "00_context.js",
+        "05_ids.js",
+        "10_clone.js",
+        "15_errors.js",
+        "20_fetch.js",
+        "30_stub.js",
+        "40_events.js",
+    ],
+);

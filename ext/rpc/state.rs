@@ -1,0 +1,263 @@
+//! What one isolate knows about its contexts, events and calls.
+//!
+//! Owns: the table of contexts (a stateless event, or an object with all its events), the events that
+//! have not been answered, the calls JS waits for, and the outbox of the running turn. Everything is
+//! on the isolate's thread. Every number JS passes is looked up here and may be wrong: JS can be
+//! hostile, so a miss is a no-op or an error, never a panic.
+
+use crate::handle::Handle;
+use deno_core::v8;
+use facetd_core::{
+    Completed, Entered, Failure, Inbox, InputGate, Limits, Message, ObjectPort, Outcome, Ready, Reply,
+    SectionId, WorkerPort, Target, Event, EventKind, LogSink, OutputGate,
+};
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+/// The JS functions Rust calls. Set once, by the bootstrap script.
+pub struct Callbacks {
+    pub deliver: v8::Global<v8::Function>,
+    pub complete: v8::Global<v8::Function>,
+    pub construct: v8::Global<v8::Function>,
+    pub destroy: v8::Global<v8::Function>,
+    pub boot: v8::Global<v8::Function>,
+    pub describe: v8::Global<v8::Function>,
+    pub revive: v8::Global<v8::Function>,
+    pub clone_error: v8::Global<v8::Function>,
+    pub pack_error: v8::Global<v8::Function>,
+    pub cancel: v8::Global<v8::Function>,
+    pub release: v8::Global<v8::Function>,
+}
+
+/// Something that waits for the input gate of an object.
+pub enum Input {
+    Event { event: u32, kind: EventKind },
+    Completed { call: u32, with: Completed },
+}
+
+/// An object that lives in this isolate.
+pub struct ObjectContext {
+    pub port: Arc<dyn ObjectPort>,
+    pub gate: InputGate<Input>,
+    pub constructed: bool,
+    /// Events delivered and not done, plus `waitUntil` promises.
+    pub busy: u32,
+    /// When it was last busy, by the isolate's own clock.
+    pub idle_since_ms: u64,
+}
+
+/// Where continuations run and what dies together: one stateless event, or one object.
+pub struct Context {
+    pub object: Option<ObjectContext>,
+}
+
+/// An event on its way through this isolate.
+pub struct EventState {
+    pub context: u32,
+    pub reply: Option<Reply>,
+    pub limits: Limits,
+    pub cpu_used_ns: u64,
+    pub sub_requests: u64,
+    pub keep: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+/// Something JS waits for.
+pub struct Call {
+    pub context: u32,
+    pub event: u32,
+    pub section: Option<SectionId>,
+    /// Stops a timer or gives up a call.
+    pub stop: Option<facetd_core::AbortSignal>,
+}
+
+type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+
+pub struct IsolateState {
+    pub inbox: Inbox,
+    pub callbacks: RefCell<Option<Rc<Callbacks>>>,
+    pub contexts: RefCell<HashMap<u32, Context>>,
+    /// Context of each live object, by the key of its port.
+    pub objects: RefCell<HashMap<u64, u32>>,
+    pub events: RefCell<HashMap<u32, EventState>>,
+    pub calls: RefCell<HashMap<u32, Call>>,
+    next_id: Cell<u32>,
+    outbox: RefCell<Vec<(u32, Held)>>,
+    /// The worker this isolate became.
+    pub worker: RefCell<Option<Arc<dyn WorkerPort>>>,
+    pub outbound: RefCell<Option<Arc<dyn Target>>>,
+    pub log: RefCell<Option<Arc<dyn LogSink>>>,
+    pub dynamic: Cell<bool>,
+    /// True while the top level of the modules runs: no I/O yet.
+    pub starting: Cell<bool>,
+    /// Objects that asked to be reset in this turn, and why. Handled when the turn has unwound.
+    pub resets: RefCell<Vec<(u32, Failure)>>,
+    /// Set when an op asked V8 to stop the running code to make a reset take effect at once.
+    pub unwinding: Cell<bool>,
+    /// `abortIsolate()` was called.
+    pub condemned: RefCell<Option<Failure>>,
+}
+
+impl IsolateState {
+    pub fn new(inbox: Inbox) -> Self {
+        Self {
+            inbox,
+            callbacks: RefCell::default(),
+            contexts: RefCell::default(),
+            objects: RefCell::default(),
+            events: RefCell::default(),
+            calls: RefCell::default(),
+            next_id: Cell::new(0),
+            outbox: RefCell::default(),
+            worker: RefCell::default(),
+            outbound: RefCell::default(),
+            log: RefCell::default(),
+            dynamic: Cell::new(false),
+            starting: Cell::new(false),
+            resets: RefCell::default(),
+            unwinding: Cell::new(false),
+            condemned: RefCell::default(),
+        }
+    }
+
+    /// A number no context, event or call of this isolate has; never 0.
+    pub fn next_id(&self) -> u32 {
+        loop {
+            let id = self.next_id.get().wrapping_add(1);
+            self.next_id.set(id);
+            let taken = id == 0
+                || self.contexts.borrow().contains_key(&id)
+                || self.events.borrow().contains_key(&id)
+                || self.calls.borrow().contains_key(&id);
+            if !taken {
+                return id;
+            }
+        }
+    }
+
+    pub fn callbacks(&self) -> Rc<Callbacks> {
+        self.callbacks.borrow().clone().expect("the bootstrap script set the callbacks")
+    }
+
+    /// Notes that JS waits for something, and says under which number it will be told.
+    pub fn begin_call(&self, context: u32, event: u32, section: u32) -> u32 {
+        let call = self.next_id();
+        let section = (section != 0).then_some(SectionId(section));
+        self.calls.borrow_mut().insert(call, Call { context, event, section, stop: None });
+        call
+    }
+
+    /// Something that must not leave before this turn's writes are durable.
+    pub fn send_later(&self, context: u32, message: impl FnOnce(Result<(), Failure>) + Send + 'static) {
+        self.outbox.borrow_mut().push((context, Box::new(message)));
+    }
+
+    /// Lets the messages of the turn go, each through the gate of the object that sent it.
+    pub fn flush_outbox(&self) {
+        let messages = std::mem::take(&mut *self.outbox.borrow_mut());
+        for (context, message) in messages {
+            match self.output_gate(context) {
+                Some(gate) => gate.send(message),
+                None => message(Ok(())),
+            }
+        }
+    }
+
+    pub fn output_gate(&self, context: u32) -> Option<Arc<OutputGate>> {
+        let contexts = self.contexts.borrow();
+        let object = contexts.get(&context)?.object.as_ref()?;
+        Some(object.port.output_gate().clone())
+    }
+
+    pub fn object_port(&self, context: u32) -> Option<Arc<dyn ObjectPort>> {
+        Some(self.contexts.borrow().get(&context)?.object.as_ref()?.port.clone())
+    }
+
+    /// Sends an event on behalf of `context`; the outcome completes `call`.
+    ///
+    /// # Errors
+    /// The event of the caller may send no more of them.
+    pub fn send_event(
+        &self,
+        target: Arc<dyn Target>,
+        kind: EventKind,
+        call: u32,
+    ) -> Result<(), Failure> {
+        let (context, event) = {
+            let calls = self.calls.borrow();
+            let Some(begun) = calls.get(&call) else { return Ok(()) };
+            (begun.context, begun.event)
+        };
+        if let Some(state) = self.events.borrow_mut().get_mut(&event) {
+            if state.limits.sub_requests.is_some_and(|max| state.sub_requests >= max) {
+                self.calls.borrow_mut().remove(&call);
+                return Err(Failure::error("Too many subrequests."));
+            }
+            state.sub_requests += 1;
+        }
+        let inbox = self.inbox.clone();
+        let outgoing = self.event_completing(kind, call, &inbox);
+        self.send_later(context, move |durable| match durable {
+            Ok(()) => target.send(outgoing),
+            Err(failure) => outgoing.reply.send(Err(failure)),
+        });
+        Ok(())
+    }
+
+    fn event_completing(&self, kind: EventKind, call: u32, inbox: &Inbox) -> Event {
+        let inbox = inbox.clone();
+        let mut event = Event::new(kind, move |outcome: Outcome| {
+            inbox.send(Message::Completed { call, with: Completed::Outcome(outcome) });
+        });
+        let abort = facetd_core::AbortSignal::default();
+        if let Some(begun) = self.calls.borrow_mut().get_mut(&call) {
+            begun.stop = Some(abort.clone());
+        }
+        event.abort = Some(abort);
+        event
+    }
+
+    /// The outcome of `event`, to be sent when the turn is over.
+    pub fn answer(&self, event: u32, outcome: Outcome) {
+        let reply = match self.events.borrow_mut().get_mut(&event) {
+            Some(state) => state.reply.take().map(|reply| (state.context, reply)),
+            None => None,
+        };
+        if let Some((context, reply)) = reply {
+            self.send_later(context, move |durable| {
+                reply.send(durable.and(outcome));
+            });
+        }
+    }
+
+    /// What to do with an input now: run it, or nothing because it waits.
+    pub fn admit(&self, context: u32, section: Option<SectionId>, input: Input) -> Option<Input> {
+        let mut contexts = self.contexts.borrow_mut();
+        match contexts.get_mut(&context).and_then(|c| c.object.as_mut()) {
+            Some(object) => object.gate.offer(section, input),
+            None => Some(input),
+        }
+    }
+
+    pub fn next_ready(&self, context: u32) -> Option<Ready<Input>> {
+        self.contexts.borrow_mut().get_mut(&context)?.object.as_mut()?.gate.next_ready()
+    }
+
+    /// Enters a critical section of `context`; `None`: `call` is completed with it later.
+    pub fn enter_section(&self, context: u32, parent: u32, call: u32) -> Option<SectionId> {
+        let parent = (parent != 0).then_some(SectionId(parent));
+        let mut contexts = self.contexts.borrow_mut();
+        let object = contexts.get_mut(&context)?.object.as_mut()?;
+        let waiting = Input::Completed { call, with: Completed::Timer };
+        match object.gate.enter(parent, waiting) {
+            Entered::Now(section) => Some(section),
+            Entered::Later => None,
+        }
+    }
+
+    pub fn target_of(handle: &Handle) -> Option<Arc<dyn Target>> {
+        handle.target().ok().cloned()
+    }
+}

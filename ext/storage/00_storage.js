@@ -1,0 +1,398 @@
+// Durable Object storage: async KV, sync KV, SQL and transactions over one SQLite database.
+// API: https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/
+
+import { core } from "ext:core/mod.js";
+import {
+  op_gate_durable,
+  op_gate_enter,
+  op_gate_leave,
+  op_kv_cursor,
+  op_kv_cursor_next,
+  op_kv_delete,
+  op_kv_get,
+  op_kv_list,
+  op_kv_put,
+  op_sql_all,
+  op_sql_columns,
+  op_sql_exec,
+  op_sql_next,
+  op_sql_read,
+  op_sql_size,
+  op_sql_written,
+  op_storage_delete_all,
+  op_txn_begin,
+  op_txn_commit,
+  op_txn_rollback,
+  op_txn_savepoint,
+  op_txn_savepoint_end,
+} from "ext:core/ops";
+import { currentIo, derivedFrame, inFrame, whenDone } from "ext:facetd_rpc/00_context.js";
+import { completionError } from "ext:facetd_rpc/15_errors.js";
+
+const kNumber = Symbol("context");
+
+function missing(method, type, parameter, kind) {
+  return new TypeError(
+    `Failed to execute '${method}' on '${type}': parameter ${parameter} is not of type '${kind}'.`,
+  );
+}
+
+// ---- key-value
+
+/** list() options as the store takes them: start, exclusive, end, prefix, reverse, limit. */
+function listRange(options) {
+  if (options === undefined || options === null) return [null, false, null, null, false, -1];
+  const { start, startAfter, end, prefix, reverse, limit } = options;
+  if (start !== undefined && startAfter !== undefined) {
+    throw new TypeError("list() cannot be called with both start and startAfter values.");
+  }
+  let max = -1;
+  if (limit !== undefined) {
+    max = Math.trunc(Number(limit));
+    if (!(max > 0)) throw new TypeError("List limit must be positive.");
+  }
+  const text = (v) => (v === undefined ? null : String(v));
+  return [text(start ?? startAfter), startAfter !== undefined, text(end), text(prefix), Boolean(reverse), max];
+}
+
+function compareKeys(a, b) {
+  // The order of the table: by UTF-8 bytes, not by UTF-16 units.
+  const x = core.encode(a);
+  const y = core.encode(b);
+  const n = Math.min(x.length, y.length);
+  for (let i = 0; i < n; i++) if (x[i] !== y[i]) return x[i] - y[i];
+  return x.length - y.length;
+}
+
+/** The methods that `ctx.storage` and a transaction share. */
+class AsyncKv {
+  constructor(number) {
+    Object.defineProperty(this, kNumber, { value: number });
+  }
+
+  async get(key, _options) {
+    const number = this[kNumber];
+    if (!Array.isArray(key)) return op_kv_get(number, String(key));
+    const found = new Map();
+    for (const k of [...new Set(key.map(String))].sort(compareKeys)) {
+      const value = op_kv_get(number, k);
+      if (value !== undefined) found.set(k, value);
+    }
+    return found;
+  }
+
+  async put(key, value, options) {
+    const number = this[kNumber];
+    if (typeof key === "object" && key !== null) {
+      if (value !== undefined && (typeof value !== "object" || value === null)) {
+        throw new TypeError(
+          "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)",
+        );
+      }
+      for (const k of Object.keys(key)) if (key[k] !== undefined) op_kv_put(number, k, key[k]);
+      return;
+    }
+    if (value === undefined) throw new TypeError("put() called with undefined value.");
+    op_kv_put(number, String(key), value);
+  }
+
+  async delete(key, _options) {
+    const number = this[kNumber];
+    if (!Array.isArray(key)) return op_kv_delete(number, String(key));
+    let count = 0;
+    for (const k of new Set(key.map(String))) if (op_kv_delete(number, k)) count++;
+    return count;
+  }
+
+  async list(options) {
+    return new Map(op_kv_list(this[kNumber], ...listRange(options)));
+  }
+
+  async getAlarm(_options) {
+    return null;
+  }
+
+  async setAlarm(time, _options) {
+    if (time instanceof Date ? Number.isNaN(time.getTime()) : Number.isNaN(time)) {
+      throw new TypeError("The value cannot be converted because it is not a valid Date.");
+    }
+    throw new Error("Alarms are not supported yet.");
+  }
+
+  async deleteAlarm(_options) {}
+}
+
+class DurableObjectTransaction extends AsyncKv {
+  #state = "open";
+  constructor(number, end) {
+    super(number);
+    this.end = end;
+    for (const method of ["get", "put", "delete", "list", "getAlarm", "setAlarm", "deleteAlarm"]) {
+      const base = AsyncKv.prototype[method];
+      Object.defineProperty(this, method, {
+        value: async (...args) => {
+          this.check(method);
+          return base.apply(this, args);
+        },
+      });
+    }
+    Object.defineProperty(this, "end", { enumerable: false, writable: true });
+  }
+  check(method) {
+    if (this.#state === "rolledBack") throw new Error(`Cannot ${method}() on rolled back transaction`);
+    if (this.#state === "committed") {
+      throw new Error(
+        `Cannot call ${method}() on transaction that has already committed: did you move \`txn\` outside of the closure?`,
+      );
+    }
+  }
+  rollback() {
+    if (this.#state === "rolledBack") return;
+    this.check("rollback");
+    this.#state = "rolledBack";
+    this.end();
+  }
+  async deleteAll() {
+    throw new Error("Cannot call deleteAll() within a transaction");
+  }
+  commit() {
+    if (this.#state === "open") this.#state = "committed";
+  }
+}
+
+/** Enters a critical section in the name of `io`; resolves to its number. */
+export function enterSection(io) {
+  const entered = op_gate_enter(io.context.number, io.event, io.section);
+  if (entered > 0) return Promise.resolve(entered);
+  return new Promise((resolve) => whenDone(io, -entered, (_kind, section) => resolve(section)));
+}
+
+class SyncKvStorage {
+  constructor(number) {
+    Object.defineProperty(this, kNumber, { value: number });
+  }
+  get(key) {
+    if (arguments.length < 1) throw missing("get", "SyncKvStorage", 1, "string");
+    return op_kv_get(this[kNumber], String(key));
+  }
+  put(key, value) {
+    if (arguments.length < 2) throw missing("put", "SyncKvStorage", 2, "Value");
+    op_kv_put(this[kNumber], String(key), value);
+  }
+  delete(key) {
+    return op_kv_delete(this[kNumber], String(key));
+  }
+  list(options) {
+    const number = this[kNumber];
+    const cursor = op_kv_cursor(number, ...listRange(options));
+    return Object.assign(Object.create(KvIterator), { [kCursor]: cursor });
+  }
+}
+
+const kCursor = Symbol("cursor");
+const IteratorPrototype = Object.getPrototypeOf(Object.getPrototypeOf([][Symbol.iterator]()));
+const KvIterator = Object.create(IteratorPrototype, {
+  next: {
+    value() {
+      const entry = op_kv_cursor_next(this[kCursor]);
+      return entry === undefined ? { done: true, value: undefined } : { done: false, value: entry };
+    },
+  },
+});
+
+// ---- SQL
+
+class SqlStorageStatement {}
+
+class SqlStorageCursor {
+  #cursor;
+  #columns;
+  constructor(cursor) {
+    if (cursor === undefined) throw new TypeError("Illegal constructor");
+    this.#cursor = cursor;
+  }
+  next() {
+    const row = op_sql_next(this.#cursor, false);
+    return row === undefined ? { done: true } : { done: false, value: row };
+  }
+  toArray() {
+    return op_sql_all(this.#cursor, false);
+  }
+  one() {
+    const row = op_sql_next(this.#cursor, false);
+    if (row === undefined) {
+      throw new Error("Expected exactly one result from SQL query, but got no results.");
+    }
+    if (op_sql_next(this.#cursor, false) !== undefined) {
+      throw new Error("Expected exactly one result from SQL query, but got multiple results.");
+    }
+    return row;
+  }
+  raw() {
+    const cursor = this.#cursor;
+    return Object.create(RawIterator, { [kCursor]: { value: cursor } });
+  }
+  [Symbol.iterator]() {
+    return Object.create(RowIterator, { [kCursor]: { value: this.#cursor } });
+  }
+  get columnNames() {
+    return (this.#columns ??= op_sql_columns(this.#cursor));
+  }
+  get rowsRead() {
+    return op_sql_read(this.#cursor);
+  }
+  get rowsWritten() {
+    return op_sql_written(this.#cursor);
+  }
+}
+
+function rowIterator(raw) {
+  return Object.create(IteratorPrototype, {
+    next: {
+      value() {
+        const row = op_sql_next(this[kCursor], raw);
+        return row === undefined ? { done: true, value: undefined } : { done: false, value: row };
+      },
+    },
+    toArray: {
+      value() {
+        return op_sql_all(this[kCursor], raw);
+      },
+    },
+  });
+}
+const RowIterator = rowIterator(false);
+const RawIterator = rowIterator(true);
+
+class SqlStorage {
+  constructor(number) {
+    Object.defineProperty(this, kNumber, { value: number });
+  }
+  exec(query, ...bindings) {
+    if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "string");
+    for (let i = 0; i < bindings.length; i++) bindings[i] = binding(bindings[i]);
+    return new SqlStorageCursor(op_sql_exec(this[kNumber], String(query), bindings));
+  }
+  get databaseSize() {
+    return op_sql_size(this[kNumber]);
+  }
+}
+Object.defineProperties(SqlStorage.prototype, {
+  Cursor: { value: SqlStorageCursor },
+  Statement: { value: SqlStorageStatement },
+});
+
+function binding(value) {
+  switch (typeof value) {
+    case "number":
+    case "string":
+      return value;
+    case "undefined":
+      return null;
+    case "bigint":
+      throw new TypeError("Cannot convert a BigInt value to a number");
+    case "symbol":
+      throw new TypeError("Cannot convert a Symbol value to a string");
+    case "object":
+      if (value === null || value instanceof ArrayBuffer || ArrayBuffer.isView(value)) return value;
+  }
+  return String(value);
+}
+
+// ---- the whole
+
+export class DurableObjectStorage extends AsyncKv {
+  #io;
+  #sql;
+  #kv;
+  #deleteFacets;
+
+  constructor(io, deleteFacets) {
+    super(io.context.number);
+    this.#io = io;
+    this.#deleteFacets = deleteFacets;
+  }
+
+  get sql() {
+    return (this.#sql ??= new SqlStorage(this[kNumber]));
+  }
+
+  get kv() {
+    return (this.#kv ??= new SyncKvStorage(this[kNumber]));
+  }
+
+  transactionSync(run) {
+    const number = this[kNumber];
+    const savepoint = op_txn_savepoint(number);
+    let value;
+    try {
+      value = run();
+    } catch (error) {
+      op_txn_savepoint_end(number, savepoint, false);
+      throw error;
+    }
+    op_txn_savepoint_end(number, savepoint, true);
+    return value;
+  }
+
+  async transaction(run) {
+    const outer = currentIo() ?? this.#io;
+    const section = await enterSection(outer);
+    const number = this[kNumber];
+    const io = { context: outer.context, event: outer.event, section };
+    let open = false;
+    try {
+      op_txn_begin(number);
+      open = true;
+      const transaction = new DurableObjectTransaction(number, () => {
+        op_txn_rollback(number);
+        open = false;
+      });
+      const value = await inFrame(derivedFrame(io), async () => run(transaction));
+      transaction.commit();
+      if (open) {
+        open = false;
+        op_txn_commit(number);
+      }
+      return value;
+    } catch (error) {
+      if (open) op_txn_rollback(number);
+      throw error;
+    } finally {
+      op_gate_leave(number, section);
+    }
+  }
+
+  async deleteAll(_options) {
+    op_storage_delete_all(this[kNumber]);
+    this.#deleteFacets();
+  }
+
+  sync() {
+    const io = currentIo() ?? this.#io;
+    return new Promise((resolve, reject) => {
+      const call = op_gate_durable(this[kNumber], io.event, io.section);
+      whenDone(io, call, (kind, ...rest) => {
+        if (kind === 5) resolve(undefined);
+        else reject(completionError(kind, ...rest));
+      });
+    });
+  }
+
+  async getCurrentBookmark() {
+    const count = (this.#bookmarks++).toString(16).padStart(8, "0");
+    return `${count}-00000000-00000000-${"0".repeat(32)}`;
+  }
+  #bookmarks = 0;
+
+  async getBookmarkForTime() {
+    throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
+  }
+
+  async onNextSessionRestoreBookmark() {
+    throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
+  }
+}
+for (const Class of [DurableObjectStorage, DurableObjectTransaction, SyncKvStorage, SqlStorage]) {
+  Object.defineProperty(Class.prototype, Symbol.toStringTag, { value: Class.name, configurable: true });
+}

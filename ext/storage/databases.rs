@@ -1,0 +1,136 @@
+//! The databases that are open in this isolate, by the context of their object.
+//!
+//! Owns: every connection and every cursor. JS holds cursors by number, so that closing a database
+//! closes what hangs on it. Called by the isolate at the end of each turn, to commit.
+
+use facetd_store::{CommitTicket, Cursor, Database, KvCursor, OpenOptions, StoreError};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::path::Path;
+
+/// What the end of a turn did to one database.
+pub struct TurnCommit {
+    pub context: u32,
+    pub outcome: Result<Option<CommitTicket>, StoreError>,
+}
+
+pub(crate) enum OpenCursor {
+    Rows(Cursor),
+    Keys(KvCursor),
+}
+
+#[derive(Default)]
+pub struct Databases {
+    open: RefCell<HashMap<u32, Database>>,
+    /// Contexts that may have written in this turn.
+    touched: RefCell<Vec<u32>>,
+    /// Commits of explicit transactions, which happened inside the turn.
+    committed: RefCell<Vec<(u32, CommitTicket)>>,
+    cursors: RefCell<HashMap<u32, (u32, OpenCursor)>>,
+    last_cursor: Cell<u32>,
+}
+
+impl Databases {
+    /// Opens the database of `context`, creating it when it is not there.
+    ///
+    /// # Errors
+    /// As the store says: not a database, corrupt, not permitted, disk full.
+    pub fn open(&self, context: u32, path: &Path, options: OpenOptions) -> Result<(), StoreError> {
+        let database = Database::open(path, options)?;
+        self.open.borrow_mut().insert(context, database);
+        Ok(())
+    }
+
+    /// Rolls back what is open and closes the database.
+    pub fn close(&self, context: u32) {
+        self.cursors.borrow_mut().retain(|_, (of, _)| *of != context);
+        let database = self.open.borrow_mut().remove(&context);
+        if let Some(database) = database {
+            database.rollback_turn();
+        }
+    }
+
+    pub(crate) fn get(&self, context: u32) -> Option<Database> {
+        self.open.borrow().get(&context).cloned()
+    }
+
+    /// As [`Self::get`], for something that may write.
+    pub(crate) fn get_for_write(&self, context: u32) -> Option<Database> {
+        let mut touched = self.touched.borrow_mut();
+        if touched.last() != Some(&context) {
+            touched.push(context);
+        }
+        self.get(context)
+    }
+
+    pub(crate) fn note_commit(&self, context: u32, ticket: CommitTicket) {
+        self.committed.borrow_mut().push((context, ticket));
+    }
+
+    /// Commits what the turn wrote, object by object.
+    pub fn commit_turn(&self) -> Vec<TurnCommit> {
+        let explicit = self.committed.take();
+        let mut commits: Vec<TurnCommit> = explicit
+            .into_iter()
+            .map(|(context, ticket)| TurnCommit { context, outcome: Ok(Some(ticket)) })
+            .collect();
+        let mut touched = self.touched.take();
+        touched.sort_unstable();
+        touched.dedup();
+        for context in touched {
+            if let Some(database) = self.get(context) {
+                let outcome = database.commit_turn();
+                if !matches!(outcome, Ok(None)) {
+                    commits.push(TurnCommit { context, outcome });
+                }
+            }
+        }
+        commits
+    }
+
+    /// The object is about to be reset: what it wrote and has not committed goes.
+    pub fn discard(&self, context: u32) {
+        self.touched.borrow_mut().retain(|touched| *touched != context);
+        if let Some(database) = self.get(context) {
+            database.rollback_turn();
+        }
+    }
+
+    /// The turn was terminated: nothing it wrote stays.
+    pub fn rollback_turn(&self) {
+        self.committed.take();
+        for context in self.touched.take() {
+            if let Some(database) = self.get(context) {
+                database.rollback_turn();
+            }
+        }
+    }
+
+    pub(crate) fn add_cursor(&self, context: u32, cursor: OpenCursor) -> u32 {
+        let number = self.last_cursor.get().wrapping_add(1);
+        self.last_cursor.set(number);
+        self.cursors.borrow_mut().insert(number, (context, cursor));
+        number
+    }
+
+    /// Runs `f` with the cursor `number`; `None`: its database is closed.
+    pub(crate) fn with_cursor<R>(&self, number: u32, f: impl FnOnce(&mut OpenCursor) -> R) -> Option<R> {
+        let mut cursors = self.cursors.borrow_mut();
+        let (context, cursor) = cursors.get_mut(&number)?;
+        let mut touched = self.touched.borrow_mut();
+        // A writing statement may go on when its cursor does.
+        if touched.last() != Some(context) {
+            touched.push(*context);
+        }
+        drop(touched);
+        Some(f(cursor))
+    }
+
+    /// JS let go of a cursor.
+    pub(crate) fn drop_cursor(&self, number: u32) {
+        // Never inside `with_cursor`: a collected cursor is not in use.
+        if let Ok(mut cursors) = self.cursors.try_borrow_mut() {
+            cursors.remove(&number);
+        }
+    }
+}

@@ -1,0 +1,405 @@
+//! The ops behind `ctx.storage`.
+
+use crate::databases::{Databases, OpenCursor};
+use deno_core::{GarbageCollected, OpState, op2, v8};
+use deno_error::JsErrorBox;
+use facetd_core::Payload;
+use facetd_rpc::{CloneMode, deserialize, isolate_of, serialize};
+use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
+use std::rc::{Rc, Weak};
+
+fn databases(state: &OpState) -> Rc<Databases> {
+    state.borrow::<Rc<Databases>>().clone()
+}
+
+fn databases_of(scope: &v8::Isolate) -> Rc<Databases> {
+    databases(&deno_core::JsRuntime::op_state_from(scope).borrow())
+}
+
+/// What JS sees of a store error: SQLite's words, never a path.
+fn js_error(error: &StoreError) -> JsErrorBox {
+    JsErrorBox::generic(error.js_message())
+}
+
+fn gone() -> JsErrorBox {
+    JsErrorBox::generic("The storage of this Durable Object is closed.")
+}
+
+fn reading(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> {
+    databases.get(context).ok_or_else(gone)
+}
+
+fn writing(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> {
+    databases.get_for_write(context).ok_or_else(gone)
+}
+
+// ---- key-value
+
+#[op2(reentrant)]
+pub fn op_kv_get<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] key: &str,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let database = reading(&databases_of(scope), context)?;
+    match database.kv_get(key).map_err(|e| js_error(&e))? {
+        Some(bytes) => read_value(scope, bytes),
+        None => Ok(v8::undefined(scope).into()),
+    }
+}
+
+fn read_value<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    bytes: Vec<u8>,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let isolate = isolate_of(scope);
+    let payload = Payload { bytes, capabilities: Vec::new() };
+    deserialize(scope, &isolate, &payload)
+        .ok_or_else(|| JsErrorBox::generic("The stored value could not be read."))
+}
+
+/// Throws what the clone throws.
+#[op2(nofast, reentrant)]
+pub fn op_kv_put<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] key: &str,
+    value: v8::Local<'s, v8::Value>,
+) -> Result<(), JsErrorBox> {
+    let isolate = isolate_of(scope);
+    // `None`: the DataCloneError is pending already.
+    let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else { return Ok(()) };
+    let database = writing(&databases_of(scope), context)?;
+    database.kv_put(key, &payload.bytes).map_err(|e| js_error(&e))
+}
+
+#[op2(fast)]
+pub fn op_kv_delete(state: &mut OpState, context: u32, #[string] key: &str) -> Result<bool, JsErrorBox> {
+    let database = writing(&databases(state), context)?;
+    database.kv_delete(key).map_err(|e| js_error(&e))
+}
+
+fn range(
+    start: Option<String>,
+    start_exclusive: bool,
+    end: Option<String>,
+    prefix: Option<String>,
+    reverse: bool,
+    limit: f64,
+) -> KvRange {
+    let limit = (limit >= 0.0).then_some(limit as u64);
+    KvRange { start, start_exclusive, end, prefix, reverse, limit }
+}
+
+/// `[[key, value], ...]`.
+#[op2(reentrant)]
+#[allow(clippy::too_many_arguments, reason = "one per option of list()")]
+pub fn op_kv_list<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] start: Option<String>,
+    start_exclusive: bool,
+    #[string] end: Option<String>,
+    #[string] prefix: Option<String>,
+    reverse: bool,
+    limit: f64,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let database = reading(&databases_of(scope), context)?;
+    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let entries = database.kv_list(&range).map_err(|e| js_error(&e))?;
+    let list = v8::Array::new(scope, i32::try_from(entries.len()).unwrap_or(i32::MAX));
+    for (at, (key, bytes)) in entries.into_iter().enumerate() {
+        let entry = entry(scope, &key, bytes)?;
+        list.set_index(scope, at as u32, entry.into());
+    }
+    Ok(list)
+}
+
+fn entry<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    key: &str,
+    bytes: Vec<u8>,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let value = read_value(scope, bytes)?;
+    let key = v8::String::new(scope, key).ok_or_else(gone)?;
+    Ok(v8::Array::new_with_elements(scope, &[key.into(), value]))
+}
+
+/// A cursor as JS holds it. Collected, it closes.
+pub struct CursorHandle {
+    number: u32,
+    databases: Weak<Databases>,
+}
+
+// SAFETY: holds no V8 handle, so there is nothing to trace.
+unsafe impl GarbageCollected for CursorHandle {
+    fn trace(&self, _visitor: &mut v8::cppgc::Visitor) {}
+
+    fn get_name(&self) -> &'static std::ffi::CStr {
+        c"Cursor"
+    }
+}
+
+impl Drop for CursorHandle {
+    fn drop(&mut self) {
+        if let Some(databases) = self.databases.upgrade() {
+            databases.drop_cursor(self.number);
+        }
+    }
+}
+
+fn handle(databases: &Rc<Databases>, context: u32, cursor: OpenCursor) -> CursorHandle {
+    let number = databases.add_cursor(context, cursor);
+    CursorHandle { number, databases: Rc::downgrade(databases) }
+}
+
+#[op2]
+#[cppgc]
+#[allow(clippy::too_many_arguments, reason = "one per option of list()")]
+pub fn op_kv_cursor(
+    state: &mut OpState,
+    context: u32,
+    #[string] start: Option<String>,
+    start_exclusive: bool,
+    #[string] end: Option<String>,
+    #[string] prefix: Option<String>,
+    reverse: bool,
+    limit: f64,
+) -> Result<CursorHandle, JsErrorBox> {
+    let databases = databases(state);
+    let database = reading(&databases, context)?;
+    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let cursor = database.kv_cursor(&range).map_err(|e| js_error(&e))?;
+    Ok(handle(&databases, context, OpenCursor::Keys(cursor)))
+}
+
+/// `[key, value]`, or undefined at the end.
+#[op2(reentrant)]
+pub fn op_kv_cursor_next<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] cursor: &CursorHandle,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let next = databases_of(scope).with_cursor(cursor.number, |open| match open {
+        OpenCursor::Keys(cursor) => cursor.next().map_err(|e| js_error(&e)),
+        OpenCursor::Rows(_) => Err(gone()),
+    });
+    match next.ok_or_else(gone)?? {
+        Some((key, bytes)) => Ok(entry(scope, &key, bytes)?.into()),
+        None => Ok(v8::undefined(scope).into()),
+    }
+}
+
+// ---- SQL
+
+fn binding_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> SqlValue {
+    if value.is_number() {
+        let number = value.number_value(scope).unwrap_or(f64::NAN);
+        return if number.is_nan() { SqlValue::Null } else { SqlValue::Real(number) };
+    }
+    if value.is_null_or_undefined() {
+        return SqlValue::Null;
+    }
+    if let Ok(buffer) = v8::Local::<v8::ArrayBuffer>::try_from(value) {
+        let store = buffer.get_backing_store();
+        return SqlValue::Blob(store.iter().map(std::cell::Cell::get).collect());
+    }
+    if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(value) {
+        let mut bytes = vec![0; view.byte_length()];
+        view.copy_contents(&mut bytes);
+        return SqlValue::Blob(bytes);
+    }
+    SqlValue::Text(value.to_rust_string_lossy(scope))
+}
+
+#[op2]
+#[cppgc]
+pub fn op_sql_exec<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    #[string] sql: &str,
+    bindings: v8::Local<'s, v8::Array>,
+) -> Result<CursorHandle, JsErrorBox> {
+    let databases = databases_of(scope);
+    let database = writing(&databases, context)?;
+    let mut values = Vec::with_capacity(bindings.length() as usize);
+    for at in 0..bindings.length() {
+        if let Some(value) = bindings.get_index(scope, at) {
+            values.push(binding_from_js(scope, value));
+        }
+    }
+    let cursor = database.exec(sql, &values).map_err(|e| js_error(&e))?;
+    Ok(handle(&databases, context, OpenCursor::Rows(cursor)))
+}
+
+fn value_to_js<'s>(scope: &mut v8::PinScope<'s, '_>, value: ValueRef<'_>) -> v8::Local<'s, v8::Value> {
+    match value {
+        ValueRef::Null => v8::null(scope).into(),
+        ValueRef::Integer(n) => match i32::try_from(n) {
+            Ok(n) => v8::Integer::new(scope, n).into(),
+            Err(_) => v8::Number::new(scope, n as f64).into(),
+        },
+        ValueRef::Real(n) => v8::Number::new(scope, n).into(),
+        ValueRef::Text(bytes) => {
+            let string = v8::String::new_from_utf8(scope, bytes, v8::NewStringType::Normal);
+            string.map_or_else(|| v8::null(scope).into(), Into::into)
+        }
+        ValueRef::Blob(bytes) => {
+            let store = v8::ArrayBuffer::new_backing_store_from_vec(bytes.to_vec()).make_shared();
+            v8::ArrayBuffer::with_backing_store(scope, &store).into()
+        }
+    }
+}
+
+/// The next row, as an object or a raw array; `None` at the end.
+fn next_row<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    cursor: &mut OpenCursor,
+    names: &[v8::Local<'s, v8::Name>],
+    raw: bool,
+) -> Result<Option<v8::Local<'s, v8::Value>>, JsErrorBox> {
+    let OpenCursor::Rows(cursor) = cursor else { return Err(gone()) };
+    let mut values: Vec<v8::Local<v8::Value>> = Vec::with_capacity(names.len());
+    let more = cursor
+        .next_row(&mut |row| values.extend(row.iter().map(|value| value_to_js(scope, value))))
+        .map_err(|e| js_error(&e))?;
+    if !more {
+        return Ok(None);
+    }
+    if raw {
+        return Ok(Some(v8::Array::new_with_elements(scope, &values).into()));
+    }
+    let object = v8::Object::new(scope);
+    for (name, value) in names.iter().zip(values) {
+        // Not `set`: a column called `__proto__` is a column.
+        object.create_data_property(scope, *name, value);
+    }
+    Ok(Some(object.into()))
+}
+
+fn names<'s>(scope: &mut v8::PinScope<'s, '_>, cursor: &OpenCursor) -> Vec<v8::Local<'s, v8::Name>> {
+    let OpenCursor::Rows(cursor) = cursor else { return Vec::new() };
+    let columns = cursor.column_names().iter();
+    let texts = columns.filter_map(|name| {
+        v8::String::new_from_utf8(scope, name.as_bytes(), v8::NewStringType::Internalized)
+    });
+    texts.map(Into::into).collect()
+}
+
+#[op2(reentrant)]
+pub fn op_sql_next<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] cursor: &CursorHandle,
+    raw: bool,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let row = databases_of(scope).with_cursor(cursor.number, |open| {
+        let names = names(scope, open);
+        next_row(scope, open, &names, raw)
+    });
+    Ok(row.ok_or_else(gone)??.unwrap_or_else(|| v8::undefined(scope).into()))
+}
+
+#[op2(reentrant)]
+pub fn op_sql_all<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] cursor: &CursorHandle,
+    raw: bool,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let rows = databases_of(scope).with_cursor(cursor.number, |open| {
+        let names = names(scope, open);
+        let rows = v8::Array::new(scope, 0);
+        let mut count = 0;
+        while let Some(row) = next_row(scope, open, &names, raw)? {
+            rows.set_index(scope, count, row);
+            count += 1;
+        }
+        Ok(rows)
+    });
+    rows.ok_or_else(gone)?
+}
+
+#[op2]
+pub fn op_sql_columns<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    #[cppgc] cursor: &CursorHandle,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let names = databases_of(scope).with_cursor(cursor.number, |open| names(scope, open));
+    let names: Vec<v8::Local<v8::Value>> = names.ok_or_else(gone)?.into_iter().map(Into::into).collect();
+    Ok(v8::Array::new_with_elements(scope, &names))
+}
+
+fn counted(state: &OpState, cursor: &CursorHandle, count: impl FnOnce(&facetd_store::Cursor) -> u64) -> f64 {
+    let counted = databases(state).with_cursor(cursor.number, |open| match open {
+        OpenCursor::Rows(cursor) => count(cursor) as f64,
+        OpenCursor::Keys(_) => 0.0,
+    });
+    counted.unwrap_or(0.0)
+}
+
+#[op2(fast)]
+pub fn op_sql_read(state: &mut OpState, #[cppgc] cursor: &CursorHandle) -> f64 {
+    counted(state, cursor, facetd_store::Cursor::rows_read)
+}
+
+#[op2(fast)]
+pub fn op_sql_written(state: &mut OpState, #[cppgc] cursor: &CursorHandle) -> f64 {
+    counted(state, cursor, facetd_store::Cursor::rows_written)
+}
+
+#[op2(fast)]
+pub fn op_sql_size(state: &mut OpState, context: u32) -> Result<f64, JsErrorBox> {
+    let database = reading(&databases(state), context)?;
+    database.database_size().map(|bytes| bytes as f64).map_err(|e| js_error(&e))
+}
+
+// ---- transactions
+
+#[op2(fast)]
+pub fn op_storage_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    writing(&databases(state), context)?.delete_all().map_err(|e| js_error(&e))
+}
+
+#[op2(fast)]
+pub fn op_txn_savepoint(state: &mut OpState, context: u32) -> Result<u32, JsErrorBox> {
+    writing(&databases(state), context)?.savepoint_begin().map_err(|e| js_error(&e))
+}
+
+#[op2(fast)]
+pub fn op_txn_savepoint_end(
+    state: &mut OpState,
+    context: u32,
+    savepoint: u32,
+    keep: bool,
+) -> Result<(), JsErrorBox> {
+    let database = writing(&databases(state), context)?;
+    let ended = if keep {
+        database.savepoint_release(savepoint)
+    } else {
+        database.savepoint_rollback(savepoint)
+    };
+    ended.map_err(|e| js_error(&e))
+}
+
+#[op2(fast)]
+pub fn op_txn_begin(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    let databases = databases(state);
+    let ticket = writing(&databases, context)?.transaction_begin().map_err(|e| js_error(&e))?;
+    if let Some(ticket) = ticket {
+        databases.note_commit(context, ticket);
+    }
+    Ok(())
+}
+
+#[op2(fast)]
+pub fn op_txn_commit(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    let databases = databases(state);
+    let ticket = writing(&databases, context)?.transaction_commit().map_err(|e| js_error(&e))?;
+    if let Some(ticket) = ticket {
+        databases.note_commit(context, ticket);
+    }
+    Ok(())
+}
+
+#[op2(fast)]
+pub fn op_txn_rollback(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    writing(&databases(state), context)?.transaction_rollback().map_err(|e| js_error(&e))
+}

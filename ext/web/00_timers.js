@@ -1,0 +1,118 @@
+// Timers that live and die with the context that set them.
+// API: https://developers.cloudflare.com/workers/runtime-apis/web-standards/#timers
+
+import { core } from "ext:core/mod.js";
+import { op_timer_start } from "ext:core/ops";
+import { forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
+import { logError } from "ext:facetd_rpc/40_events.js";
+
+const { getAsyncContext } = core;
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+/** Active timers: number to `{ io, call }`. */
+const timers = new Map();
+
+class Timeout {
+  #number;
+  constructor(number) {
+    this.#number = number;
+  }
+  ref() {
+    return this;
+  }
+  unref() {
+    return this;
+  }
+  hasRef() {
+    return true;
+  }
+  refresh() {
+    return this;
+  }
+  close() {
+    clear(this.#number);
+    return this;
+  }
+  [Symbol.toPrimitive]() {
+    return this.#number;
+  }
+  [Symbol.dispose]() {
+    clear(this.#number);
+  }
+}
+
+function start(callback, delay, args, repeat) {
+  if (typeof callback !== "function") {
+    throw new TypeError("Failed to execute 'setTimeout': parameter 1 is not of type 'function'.");
+  }
+  const io = requireIo();
+  const frame = getAsyncContext();
+  const ms = Math.max(0, Number(delay) || 0);
+  let number;
+  const arm = () => {
+    const call = op_timer_start(io.context.number, io.event, io.section, ms);
+    number ??= call;
+    timers.set(number, { io, call });
+    whenDone(io, call, () => {
+      if (repeat) arm();
+      else timers.delete(number);
+      try {
+        inFrame(frame, callback, undefined, ...args);
+      } catch (error) {
+        logError("Uncaught", error);
+      }
+    });
+  };
+  arm();
+  return number;
+}
+
+function clear(id) {
+  const number = Number(id);
+  const timer = timers.get(number);
+  if (timer === undefined) return;
+  timers.delete(number);
+  forget(timer.io, timer.call);
+}
+
+export function setTimeout(callback, delay, ...args) {
+  return new Timeout(start(callback, delay, args, false));
+}
+export function setInterval(callback, delay, ...args) {
+  return new Timeout(start(callback, delay, args, true));
+}
+export function setImmediate(callback, ...args) {
+  return new Timeout(start(callback, 0, args, false));
+}
+export function clearTimeout(id) {
+  clear(id);
+}
+export function clearInterval(id) {
+  clear(id);
+}
+export function clearImmediate(id) {
+  clear(id);
+}
+
+class Scheduler {
+  wait(delay, options) {
+    return new Promise((resolve, reject) => {
+      const signal = options?.signal;
+      const aborted = () => new DOMException("The operation was aborted", "AbortError");
+      if (signal?.aborted) {
+        reject(aborted());
+        return;
+      }
+      const number = start(() => {
+        signal?.removeEventListener("abort", stop);
+        resolve();
+      }, delay, [], false);
+      const stop = () => {
+        clear(number);
+        reject(aborted());
+      };
+      signal?.addEventListener("abort", stop, { once: true });
+    });
+  }
+}
+export const scheduler = new Scheduler();

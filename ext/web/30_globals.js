@@ -1,0 +1,193 @@
+// The global scope of a worker.
+// API: https://developers.cloudflare.com/workers/runtime-apis/web-standards/
+
+import { core } from "ext:core/mod.js";
+import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } from "ext:core/ops";
+import { requireIo } from "ext:facetd_rpc/00_context.js";
+import { fetchThrough, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
+import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
+import * as timers from "ext:facetd_web/00_timers.js";
+
+const { URL, URLSearchParams } = core.loadExtScript("ext:deno_web/00_url.js");
+const { URLPattern } = core.loadExtScript("ext:deno_web/01_urlpattern.js");
+const events = core.loadExtScript("ext:deno_web/02_event.js");
+const { AbortController, AbortSignal } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
+const { atob, btoa } = core.loadExtScript("ext:deno_web/05_base64.js");
+const streams = core.loadExtScript("ext:deno_web/06_streams.js");
+const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
+const { Blob, File } = core.loadExtScript("ext:deno_web/09_file.js");
+const { CompressionStream, DecompressionStream } = core.loadExtScript("ext:deno_web/14_compression.js");
+const perf = core.loadExtScript("ext:deno_web/15_performance.js");
+const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+const { FormData } = core.loadExtScript("ext:deno_fetch/21_formdata.js");
+const { structuredClone } = core.loadExtScript("ext:deno_web/02_structured_clone.js");
+
+async function fetch(input, init) {
+  const io = requireIo();
+  return fetchThrough(io, () => op_rpc_outbound(), input, init, { network: true });
+}
+
+class Navigator {
+  get userAgent() {
+    return "Cloudflare-Workers";
+  }
+  get language() {
+    return "en";
+  }
+  get hardwareConcurrency() {
+    return 1;
+  }
+  get platform() {
+    return "linux";
+  }
+  sendBeacon() {
+    return false;
+  }
+}
+
+/** A byte pipe: what is written is read. */
+class IdentityTransformStream extends streams.TransformStream {
+  constructor() {
+    super({
+      transform(chunk, controller) {
+        if (chunk instanceof ArrayBuffer) chunk = new Uint8Array(chunk);
+        if (!ArrayBuffer.isView(chunk)) {
+          throw new TypeError("This TransformStream is being used as a byte stream, but received an object of non-ArrayBuffer/ArrayBufferView type on its writable side.");
+        }
+        controller.enqueue(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+      },
+    });
+  }
+}
+
+class FixedLengthStream extends streams.TransformStream {
+  constructor(length) {
+    const expected = BigInt(length);
+    let seen = 0n;
+    super({
+      transform(chunk, controller) {
+        const bytes = chunk instanceof ArrayBuffer ? new Uint8Array(chunk) : chunk;
+        seen += BigInt(bytes.byteLength);
+        if (seen > expected) throw new TypeError("Attempt to write too many bytes through a FixedLengthStream.");
+        controller.enqueue(bytes);
+      },
+      flush() {
+        if (seen < expected) throw new TypeError("FixedLengthStream did not see all expected bytes before close().");
+      },
+    });
+  }
+}
+
+// No clock runs while the top level does: a start must come out the same every time.
+function installClock() {
+  const now = () => (op_web_starting() ? 0 : op_web_now_ms());
+  Object.defineProperty(Date, "now", { value: now, writable: true, configurable: true });
+  perf.performance.constructor.prototype.now = function () {
+    return op_web_starting() ? 0 : op_web_elapsed_ms();
+  };
+}
+installClock();
+
+/** What Cache API calls answer where no cache is configured: nothing is ever found. */
+class Cache {
+  async match() {
+    return undefined;
+  }
+  async put() {}
+  async delete() {
+    return false;
+  }
+}
+class CacheStorage {
+  default = new Cache();
+  async open() {
+    return new Cache();
+  }
+}
+
+const legacy = [
+  "ServiceWorkerGlobalScope",
+  "WorkerGlobalScope",
+  "ExtendableEvent",
+  "FetchEvent",
+  "ScheduledEvent",
+  "TailEvent",
+  "TraceEvent",
+];
+
+class Body {}
+
+/** Everything a worker finds in its global scope. */
+export const globals = {
+  fetch,
+  Request,
+  Response,
+  Headers,
+  FormData,
+  Blob,
+  File,
+  Body,
+  ReadableStream: streams.ReadableStream,
+  ReadableStreamDefaultReader: streams.ReadableStreamDefaultReader,
+  ReadableStreamBYOBReader: streams.ReadableStreamBYOBReader,
+  ReadableStreamBYOBRequest: streams.ReadableStreamBYOBRequest,
+  ReadableStreamDefaultController: streams.ReadableStreamDefaultController,
+  ReadableByteStreamController: streams.ReadableByteStreamController,
+  WritableStream: streams.WritableStream,
+  WritableStreamDefaultWriter: streams.WritableStreamDefaultWriter,
+  WritableStreamDefaultController: streams.WritableStreamDefaultController,
+  TransformStream: streams.TransformStream,
+  TransformStreamDefaultController: streams.TransformStreamDefaultController,
+  ByteLengthQueuingStrategy: streams.ByteLengthQueuingStrategy,
+  CountQueuingStrategy: streams.CountQueuingStrategy,
+  IdentityTransformStream,
+  FixedLengthStream,
+  CompressionStream,
+  DecompressionStream,
+  TextEncoderStream: encoding.TextEncoderStream,
+  TextDecoderStream: encoding.TextDecoderStream,
+  TextEncoder: encoding.TextEncoder,
+  TextDecoder: encoding.TextDecoder,
+  atob,
+  btoa,
+  URL,
+  URLSearchParams,
+  URLPattern,
+  Crypto,
+  CryptoKey,
+  SubtleCrypto,
+  setTimeout: timers.setTimeout,
+  clearTimeout: timers.clearTimeout,
+  setInterval: timers.setInterval,
+  clearInterval: timers.clearInterval,
+  setImmediate: timers.setImmediate,
+  clearImmediate: timers.clearImmediate,
+  scheduler: timers.scheduler,
+  structuredClone,
+  reportError: events.reportError,
+  Event: events.Event,
+  EventTarget: events.EventTarget,
+  CustomEvent: events.CustomEvent,
+  ErrorEvent: events.ErrorEvent,
+  CloseEvent: events.CloseEvent,
+  MessageEvent: events.MessageEvent,
+  PromiseRejectionEvent: events.PromiseRejectionEvent,
+  AbortController,
+  AbortSignal,
+  DOMException,
+  QuotaExceededError,
+  performance: perf.performance,
+  Performance: perf.Performance,
+  PerformanceEntry: perf.PerformanceEntry,
+  PerformanceMark: perf.PerformanceMark,
+  PerformanceMeasure: perf.PerformanceMeasure,
+  PerformanceObserver: perf.PerformanceObserver,
+  PerformanceObserverEntryList: perf.PerformanceObserverEntryList,
+  Navigator,
+  navigator: new Navigator(),
+  Cache,
+  CacheStorage,
+  caches: new CacheStorage(),
+  Cloudflare: { compatibilityFlags: {} },
+};
+for (const name of legacy) globals[name] = { [name]: class {} }[name];

@@ -1,0 +1,89 @@
+// The modules that every worker can import without bringing them.
+// API: https://developers.cloudflare.com/workers/runtime-apis/
+
+import { core } from "ext:core/mod.js";
+import { op_isolate_abort } from "ext:core/ops";
+import { DurableObject, waitUntil, worker, WorkerEntrypoint, WorkflowEntrypoint } from "ext:facetd_rpc/40_events.js";
+import { RpcPromise, RpcProperty, RpcStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+
+const { getAsyncContext, setAsyncContext } = core;
+
+const kEnv = Symbol("env");
+const kExports = Symbol("exports");
+
+function withValues(values, run) {
+  const before = getAsyncContext();
+  setAsyncContext({ __proto__: null, ...before, ...values });
+  try {
+    return run();
+  } finally {
+    setAsyncContext(before);
+  }
+}
+
+/** An object that stands for the current `env` (or `exports`), whichever `withEnv` says it is. */
+function current(key, base) {
+  const target = () => getAsyncContext()?.[key] ?? base();
+  return new Proxy({}, {
+    get: (_t, name) => Reflect.get(target(), name),
+    set: (_t, name, value) => Reflect.set(target(), name, value),
+    has: (_t, name) => Reflect.has(target(), name),
+    deleteProperty: (_t, name) => Reflect.deleteProperty(target(), name),
+    ownKeys: () => Reflect.ownKeys(target()),
+    getOwnPropertyDescriptor(_t, name) {
+      const found = Reflect.getOwnPropertyDescriptor(target(), name);
+      if (found !== undefined) found.configurable = true;
+      return found;
+    },
+  });
+}
+
+function abortIsolate(reason) {
+  op_isolate_abort(reason === undefined ? new Error("The isolate was aborted.") : reason);
+}
+
+const workers = {
+  DurableObject,
+  WorkerEntrypoint,
+  WorkflowEntrypoint,
+  RpcTarget,
+  RpcStub,
+  RpcPromise,
+  RpcProperty,
+  ServiceStub,
+  env: current(kEnv, () => worker.env),
+  exports: current(kExports, () => worker.ctxExports ?? {}),
+  waitUntil,
+  withEnv: (env, run) => withValues({ [kEnv]: env }, run),
+  withExports: (exports, run) => withValues({ [kExports]: exports }, run),
+  withEnvAndExports: (env, exports, run) => withValues({ [kEnv]: env, [kExports]: exports }, run),
+  abortIsolate,
+  cache: undefined,
+  tracing: undefined,
+  restore: undefined,
+};
+
+/** Runs `make` on the first call. */
+function once(make) {
+  let made;
+  return () => (made ??= make());
+}
+
+const inspect = once(() => core.loadExtScript("ext:facetd_js/node/inspect.js"));
+const assert = once(() => {
+  const parts = inspect();
+  const equality = core.loadExtScript("ext:facetd_js/node/deep_equal.js")(parts);
+  return core.loadExtScript("ext:facetd_js/node/assert.js")({ ...parts, ...equality });
+});
+const asyncHooks = once(() =>
+  core.loadExtScript("ext:facetd_js/node/async_hooks.js")({ getAsyncContext, setAsyncContext })
+);
+
+/** Names to functions that give `[default export, named exports]`. */
+export const builtins = {
+  __proto__: null,
+  "cloudflare:workers": () => [undefined, workers],
+  "node:assert": () => [assert(), assert()],
+  "node:assert/strict": () => [assert().strict, assert().strict],
+  "node:async_hooks": () => [asyncHooks(), asyncHooks()],
+};

@@ -1,0 +1,114 @@
+//! The one envelope for everything that reaches user code.
+
+use crate::{AbortSignal, Body, BodyStream, ClassPort, Failure, Target};
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+/// Header names (lower case) and values (one char per byte).
+pub type Headers = Vec<(String, String)>;
+
+#[derive(Debug, Default)]
+pub struct FetchRequest {
+    pub method: String,
+    /// Absolute.
+    pub url: String,
+    pub headers: Headers,
+    pub body: Body,
+    /// `request.cf` as JSON.
+    pub cf: Option<String>,
+}
+
+#[derive(Debug)]
+pub struct FetchResponse {
+    pub status: u16,
+    pub status_text: String,
+    pub headers: Headers,
+    pub body: Body,
+}
+
+/// A stream inside a payload: whoever unpacks the payload first has it.
+pub type StreamSlot = Arc<Mutex<Option<BodyStream>>>;
+
+/// What a serialised value refers to by number.
+#[derive(Clone)]
+pub enum Capability {
+    Target(Arc<dyn Target>),
+    Class(Arc<dyn ClassPort>),
+    Stream(StreamSlot),
+}
+
+/// A value in V8's structured-clone format, and what it points to.
+#[derive(Clone, Default)]
+pub struct Payload {
+    pub bytes: Vec<u8>,
+    pub capabilities: Vec<Capability>,
+}
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Payload({} bytes, {} capabilities)", self.bytes.len(), self.capabilities.len())
+    }
+}
+
+#[derive(Debug)]
+pub enum EventKind {
+    Fetch(FetchRequest),
+    /// Walk `path` from the target, then call what is there with `args`, or read it if there are none.
+    Rpc { path: Vec<String>, args: Option<Payload> },
+    /// A `test(controller, env, ctx)` handler.
+    Test,
+    /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
+    Describe,
+}
+
+#[derive(Debug)]
+pub enum Answer {
+    Response(FetchResponse),
+    Value(Payload),
+}
+
+pub type Outcome = Result<Answer, Failure>;
+
+/// Where the outcome of one event goes. Dropped unanswered, it says that the target went away.
+pub struct Reply(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Reply {
+    pub fn new(take: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self(Some(Box::new(take)))
+    }
+
+    pub fn send(mut self, outcome: Outcome) {
+        if let Some(take) = self.0.take() {
+            take(outcome);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        if let Some(take) = self.0.take() {
+            take(Err(Failure::disconnected()));
+        }
+    }
+}
+
+impl fmt::Debug for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+/// Something to be done by user code, and where its outcome goes.
+#[derive(Debug)]
+pub struct Event {
+    pub kind: EventKind,
+    pub reply: Reply,
+    /// Set when the one who asked may go away before the answer.
+    pub abort: Option<AbortSignal>,
+}
+
+impl Event {
+    pub fn new(kind: EventKind, reply: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self { kind, reply: Reply::new(reply), abort: None }
+    }
+}

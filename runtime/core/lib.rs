@@ -1,0 +1,37 @@
+//! What every other crate may name: ids, limits, events, gates and the ports between JS and the host.
+//!
+//! Pure: no tokio, no V8, no SQLite, no clock. So gate order and ids can be tested without any of them.
+#![forbid(unsafe_code)]
+
+mod body;
+mod event;
+mod failure;
+mod gate;
+mod ids;
+mod limits;
+mod mailbox;
+mod output_gate;
+mod ports;
+
+pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
+pub use event::{
+    Answer, Capability, Event, EventKind, FetchRequest, FetchResponse, Headers, Outcome, Payload,
+    Reply, StreamSlot,
+};
+pub use failure::{Failure, HostError};
+pub use gate::{Entered, InputGate, Ready, SectionId};
+pub use ids::{IdError, ObjectId, UniqueKey};
+pub use limits::{
+    CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, Limits,
+    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
+};
+pub use mailbox::{
+    AbortSignal, Completed, Durable, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
+    response_of,
+};
+pub use output_gate::OutputGate;
+pub use ports::{
+    Binding, ClassPort, CodeSlot, FacetLookup, FacetStart, LoadedWorker, LoaderPort, LogLevel,
+    LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target, TargetKind,
+    WorkerCode, WorkerPort,
+};

@@ -1,0 +1,156 @@
+//! What one isolate is told by the rest of the process, and how.
+
+use crate::{
+    Binding, Event, Failure, FetchResponse, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
+    SectionId, Target, WorkerPort,
+};
+use futures::channel::mpsc;
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The sending end of an isolate's mailbox.
+#[derive(Clone)]
+pub struct Inbox(mpsc::UnboundedSender<Message>);
+
+impl Inbox {
+    pub fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
+        let (sender, receiver) = mpsc::unbounded();
+        (Self(sender), receiver)
+    }
+
+    /// A message to an isolate that has ended is dropped, and with it its reply, which says so.
+    pub fn send(&self, message: Message) {
+        let _ended = self.0.unbounded_send(message);
+    }
+}
+
+pub enum Message {
+    /// Become this worker. The first message of every isolate.
+    Boot(Box<WorkerBundle>),
+    Event {
+        target: EventTarget,
+        event: Event,
+        /// Lower than the worker's own limits for this event.
+        limits: Limits,
+        /// What must stay alive until the event is over.
+        keep: Option<Arc<dyn Any + Send + Sync>>,
+    },
+    /// Something this isolate waits for has happened.
+    Completed { call: u32, with: Completed },
+    /// Whoever asked for the event with this context has gone away.
+    Cancelled { context: u32 },
+    /// Throw this object out of memory. `None`: it was only idle.
+    AbortObject { object: u64, failure: Failure },
+    /// Nobody refers to this exported function or `RpcTarget` any more.
+    ReleaseExport { export: u32 },
+    /// Stop: every waiting caller gets the failure.
+    Shutdown { failure: Failure },
+}
+
+pub enum Completed {
+    Outcome(Outcome),
+    Durable(Result<(), Failure>),
+    /// The reader of a body caught up; true: it is gone.
+    Drained(bool),
+    Section(SectionId),
+    Timer,
+}
+
+/// Durable or not: what an output gate says.
+pub type Durable = Result<(), Failure>;
+
+pub enum EventTarget {
+    /// A stateless export: a fresh instance per event.
+    Entrypoint { name: Option<String>, props: Option<Arc<Payload>> },
+    Object(Arc<dyn ObjectPort>),
+    /// A function or `RpcTarget` that user code passed out.
+    Export(u32),
+}
+
+/// One module of a worker, by its name in the worker's virtual file tree.
+#[derive(Clone, Debug)]
+pub struct Module {
+    pub name: String,
+    pub source: ModuleSource,
+}
+
+#[derive(Clone, Debug)]
+pub enum ModuleSource {
+    EsModule(Arc<str>),
+    CommonJs(Arc<str>),
+    Text(Arc<str>),
+    Data(Arc<[u8]>),
+    Json(Arc<str>),
+    Wasm(Arc<[u8]>),
+}
+
+/// Everything an isolate needs to become a worker.
+pub struct WorkerBundle {
+    pub name: String,
+    pub main: String,
+    pub modules: Vec<Module>,
+    /// Compatibility flags in force, by date or by name.
+    pub flags: BTreeSet<String>,
+    pub bindings: Vec<(String, Binding)>,
+    /// The whole `env` of a loaded worker; then there are no bindings.
+    pub env: Option<Payload>,
+    /// Exported classes that have a namespace.
+    pub namespaces: Vec<(String, Arc<dyn NamespacePort>)>,
+    pub worker: Arc<dyn WorkerPort>,
+    /// Where global `fetch()` goes.
+    pub outbound: Arc<dyn Target>,
+    pub limits: Limits,
+    /// Code from a loader: its entry points cannot be passed on.
+    pub dynamic: bool,
+    pub log: Arc<dyn LogSink>,
+    /// Told once, when the modules have been evaluated or have failed.
+    pub started: Box<dyn FnOnce(Result<(), Failure>) + Send>,
+}
+
+/// Tells one side that the other went away.
+#[derive(Clone, Default)]
+pub struct AbortSignal(Arc<Aborted>);
+
+#[derive(Default)]
+struct Aborted {
+    flag: AtomicBool,
+    tell: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+}
+
+impl std::fmt::Debug for AbortSignal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AbortSignal({})", self.is_aborted())
+    }
+}
+
+impl AbortSignal {
+    pub fn abort(&self) {
+        self.0.flag.store(true, Ordering::Release);
+        let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(tell) = tell {
+            tell();
+        }
+    }
+
+    pub fn is_aborted(&self) -> bool {
+        self.0.flag.load(Ordering::Acquire)
+    }
+
+    /// Calls `tell` when aborted, at once if it already is. The last caller wins.
+    pub fn on_abort(&self, tell: impl FnOnce() + Send + 'static) {
+        *self.0.tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
+        if self.is_aborted() {
+            self.abort();
+        }
+    }
+}
+
+/// The answer `fetch()` waits for, where a response is the only sensible one.
+pub fn response_of(outcome: Outcome) -> Result<FetchResponse, Failure> {
+    match outcome? {
+        crate::Answer::Response(response) => Ok(response),
+        crate::Answer::Value(_) => Err(Failure::internal()),
+    }
+}

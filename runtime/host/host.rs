@@ -1,0 +1,383 @@
+//! Building everything from a project, and taking it down.
+
+use crate::loader::{Loader, LoaderBinding, WorkerLog, limits_of};
+use crate::namespace::Namespace;
+use crate::network::Network;
+use crate::pool::Pool;
+use crate::seats::Seats;
+use crate::worker::{Own, Worker};
+use facetd_config::{ModuleKind, Project, WorkerConfig};
+use facetd_core::{
+    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module, ModuleSource, NamespacePort, Outcome, Payload,
+    Target, UniqueKey, WorkerBundle, WorkerPort,
+};
+use facetd_isolate::IsolateHandle;
+use facetd_store::{DataDirLock, StoreError, SyncThread};
+use futures::channel::oneshot;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// Where workers' outgoing fetches may go.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Egress {
+    /// Loopback, private and link-local addresses too.
+    pub private: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct HostOptions {
+    pub data_dir: PathBuf,
+    /// Answers that could reveal a write wait for `fdatasync`.
+    pub fsync: bool,
+    pub static_limits: Limits,
+    pub dynamic_limits: Limits,
+    pub egress: Egress,
+    pub evict_after_ms: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Config(#[from] facetd_config::ConfigError),
+    #[error("the worker \"{worker}\" did not start.\n{message}")]
+    Start { worker: String, message: String },
+    #[error("Durable Object class \"{class}\" is not exported by worker \"{worker}\".")]
+    MissingClass { class: String, worker: String },
+    #[error("binding \"{binding}\": {message}")]
+    Binding { binding: String, message: String },
+    #[error("the HTTP client for outgoing requests could not be made: {0}")]
+    Network(String),
+}
+
+pub(crate) struct HostInner {
+    pub options: HostOptions,
+    pub pool: Pool,
+    pub seats: Seats,
+    pub runtime: tokio::runtime::Handle,
+    /// The heap of an isolate whose worker has no limit of its own.
+    pub memory_mb_max: u64,
+    keys: AtomicU64,
+}
+
+impl HostInner {
+    /// A number nothing else in this process has.
+    pub fn next_key(&self) -> u64 {
+        self.keys.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// Everything that is alive. Dropping it does not wait; [`Host::shutdown`] does.
+pub struct Host {
+    inner: Arc<HostInner>,
+    workers: Vec<Arc<Worker>>,
+    /// Classes each worker must export.
+    classes: Vec<Vec<String>>,
+    isolates: Mutex<Vec<Arc<IsolateHandle>>>,
+    _lock: DataDirLock,
+}
+
+/// Heap of an isolate without a limit of its own.
+const MEMORY_MB_MAX: u64 = 2048;
+
+impl Host {
+    /// Locks the data directory, applies migrations and prepares every worker of `project`. No user
+    /// code runs yet.
+    ///
+    /// # Errors
+    /// The data directory is in use, not writable, or the project does not fit together.
+    pub fn new(project: Project, options: HostOptions, runtime: tokio::runtime::Handle) -> Result<Self, HostError> {
+        let lock = DataDirLock::acquire(&options.data_dir)?;
+        for worker in &project.workers {
+            facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
+        }
+        let sync = SyncThread::start();
+        let pool_memory = options.dynamic_limits.memory_mb.unwrap_or(MEMORY_MB_MAX);
+        let inner = Arc::new(HostInner {
+            pool: Pool::new(pool_memory, sync),
+            seats: Seats::default(),
+            runtime: runtime.clone(),
+            memory_mb_max: MEMORY_MB_MAX,
+            keys: AtomicU64::new(1),
+            options,
+        });
+        let network = Network::new(inner.options.egress, runtime).map_err(HostError::Network)?;
+        let classes = project
+            .workers
+            .iter()
+            .map(|worker| worker.classes.iter().map(|class| class.class_name.clone()).collect())
+            .collect();
+        let workers = Builder::new(&inner, Arc::new(network), project)?.build()?;
+        Ok(Self { inner, workers, classes, isolates: Mutex::default(), _lock: lock })
+    }
+
+    /// Where HTTP requests go: the default export of the first worker.
+    pub fn main(&self) -> Arc<dyn Target> {
+        self.workers[0].stub(None, None, Limits::default())
+    }
+
+    /// The entry point `name` of the first worker.
+    pub fn entrypoint(&self, name: &str) -> Arc<dyn Target> {
+        let name = Some(name.to_owned()).filter(|name| name != "default");
+        self.workers[0].stub(name, None, Limits::default())
+    }
+
+    /// Starts every worker of the project, waits until its modules have run, and checks that they
+    /// export the classes they should. Returns the exports of the first worker.
+    ///
+    /// # Errors
+    /// Some worker did not start, or lacks a class that a binding or migration names.
+    pub async fn start(&self) -> Result<Vec<Export>, HostError> {
+        let mut main = None;
+        for (worker, classes) in self.workers.iter().zip(&self.classes) {
+            let target = worker.stub(None, None, Limits::default());
+            let exports = match ask(target.as_ref(), EventKind::Describe).await.and_then(Export::list) {
+                Ok(exports) => exports,
+                Err(failure) => {
+                    let message = start_message(&failure);
+                    return Err(HostError::Start { worker: worker.name.clone(), message });
+                }
+            };
+            let missing = classes.iter().find(|class| !exports.iter().any(|e| e.is_class && e.name == **class));
+            if let Some(class) = missing {
+                return Err(HostError::MissingClass { class: class.clone(), worker: worker.name.clone() });
+            }
+            main.get_or_insert(exports);
+        }
+        Ok(main.unwrap_or_default())
+    }
+
+    /// Has a few isolates made for workers that will be loaded.
+    pub fn warm_up(&self) {
+        self.inner.pool.fill();
+    }
+
+    /// Stops every worker, commits nothing more, and waits (bounded) until their threads have let go.
+    pub fn shutdown(&self) {
+        self.inner.pool.drain();
+        let stopped: Vec<_> = self.workers.iter().filter_map(|w| w.stop(Failure::disconnected())).collect();
+        self.isolates.lock().extend(stopped.iter().cloned());
+        for _ in 0..500 {
+            if stopped.iter().all(|isolate| isolate.has_ended()) {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+/// An export of a main module.
+#[derive(Clone, Debug)]
+pub struct Export {
+    pub name: String,
+    pub is_class: bool,
+    /// Has a `test(controller, env, ctx)` handler.
+    pub has_test: bool,
+}
+
+impl Export {
+    fn list(answer: Answer) -> Result<Vec<Self>, Failure> {
+        let Answer::Response(response) = answer else { return Err(Failure::internal()) };
+        let Body::Bytes(json) = response.body else { return Err(Failure::internal()) };
+        let value: serde_json::Value = serde_json::from_slice(&json).map_err(|_| Failure::internal())?;
+        let export = |value: &serde_json::Value| Self {
+            name: value["name"].as_str().unwrap_or_default().to_owned(),
+            is_class: value["kind"] == "class",
+            has_test: value["test"] == true,
+        };
+        Ok(value.as_array().map(|list| list.iter().map(export).collect()).unwrap_or_default())
+    }
+}
+
+/// Sends one event and waits for its outcome.
+pub async fn ask(target: &dyn Target, kind: EventKind) -> Outcome {
+    let (told, outcome) = oneshot::channel();
+    target.send(Event::new(kind, move |outcome| drop(told.send(outcome))));
+    outcome.await.unwrap_or_else(|_| Err(Failure::disconnected()))
+}
+
+fn start_message(failure: &Failure) -> String {
+    match failure {
+        Failure::Host(error) => {
+            let message = error.message.as_str();
+            message.strip_prefix("Failed to start Worker:\n").unwrap_or(message).to_owned()
+        }
+        Failure::Thrown { .. } => "its top level threw".to_owned(),
+    }
+}
+
+/// Puts the workers of a project together: first the namespaces, then the workers, then what binds them.
+struct Builder<'a> {
+    inner: &'a Arc<HostInner>,
+    network: Arc<Network>,
+    project: Project,
+    namespaces: HashMap<(String, String), Namespace>,
+    loaders: HashMap<String, Arc<Loader>>,
+}
+
+type Slots = Arc<Mutex<HashMap<String, std::sync::Weak<Worker>>>>;
+
+impl<'a> Builder<'a> {
+    fn new(inner: &'a Arc<HostInner>, network: Arc<Network>, project: Project) -> Result<Self, HostError> {
+        let mut namespaces = HashMap::new();
+        for worker in &project.workers {
+            for class in &worker.classes {
+                let key = UniqueKey::new(class.unique_key.clone());
+                let namespace = Namespace::new(inner.clone(), key, class.class_name.clone());
+                namespaces.insert((worker.name.clone(), class.class_name.clone()), namespace);
+            }
+        }
+        Ok(Self { inner, network, project, namespaces, loaders: HashMap::new() })
+    }
+
+    fn build(mut self) -> Result<Vec<Arc<Worker>>, HostError> {
+        let slots: Slots = Arc::default();
+        let mut workers = Vec::new();
+        for config in std::mem::take(&mut self.project.workers) {
+            let name = config.name.clone();
+            let limits = limits_of(&config.limits).or(self.inner.options.static_limits);
+            let bindings = self.bindings(&config, &slots)?;
+            let own: Vec<(String, Namespace)> = config
+                .classes
+                .iter()
+                .map(|class| (class.class_name.clone(), self.namespaces[&(name.clone(), class.class_name.clone())].clone()))
+                .collect();
+            let ours = own.clone();
+            let modules = modules_of(&config);
+            let network: Arc<dyn Target> = self.network.clone();
+            let make = Box::new(move |worker: &Arc<Worker>| WorkerBundle {
+                name: config.name.clone(),
+                main: config.main.clone(),
+                modules: modules.clone(),
+                flags: config.compatibility.flags.iter().cloned().collect(),
+                bindings: bindings.iter().map(|(name, make)| (name.clone(), make())).collect(),
+                env: None,
+                namespaces: own
+                    .iter()
+                    .map(|(class, namespace)| {
+                        let namespace: Arc<dyn NamespacePort> = Arc::new(namespace.clone());
+                        (class.clone(), namespace)
+                    })
+                    .collect(),
+                worker: Arc::new(Own(Arc::downgrade(worker), false)),
+                outbound: network.clone(),
+                limits: worker.limits(),
+                dynamic: false,
+                log: Arc::new(WorkerLog { worker: config.name.clone(), dynamic: false }),
+                started: Box::new(|_outcome| {}),
+            });
+            let worker = Worker::of_project(self.inner.clone(), name.clone(), limits, make);
+            for (_, namespace) in ours {
+                namespace.bind(&worker);
+            }
+            slots.lock().insert(name, Arc::downgrade(&worker));
+            workers.push(worker);
+        }
+        Ok(workers)
+    }
+
+    /// What `env` has, as functions: a worker that is started again gets fresh ones.
+    #[allow(clippy::type_complexity, reason = "a list of names and makers")]
+    fn bindings(
+        &mut self,
+        config: &WorkerConfig,
+        slots: &Slots,
+    ) -> Result<Vec<(String, Box<dyn Fn() -> Binding + Send + Sync>)>, HostError> {
+        let mut bindings: Vec<(String, Box<dyn Fn() -> Binding + Send + Sync>)> = Vec::new();
+        for (name, value) in &config.vars {
+            let text = value.to_string();
+            bindings.push((name.clone(), Box::new(move || Binding::Json(text.clone()))));
+        }
+        for object in &config.object_bindings {
+            let script = object.script_name.as_ref().unwrap_or(&config.name);
+            let key = (script.clone(), object.class_name.clone());
+            let namespace = self.namespaces.get(&key).cloned().ok_or_else(|| HostError::MissingClass {
+                class: object.class_name.clone(),
+                worker: script.clone(),
+            })?;
+            let make = move || Binding::Namespace(Arc::new(namespace.clone()));
+            bindings.push((object.binding.clone(), Box::new(make)));
+        }
+        for loader in &config.worker_loaders {
+            let shared = match &loader.id {
+                Some(id) => self.loaders.entry(id.clone()).or_insert_with(|| Loader::new(self.inner.clone())).clone(),
+                None => Loader::new(self.inner.clone()),
+            };
+            let make = move || {
+                let loader: Arc<dyn LoaderPort> = Arc::new(LoaderBinding(shared.clone()));
+                Binding::Loader(loader)
+            };
+            bindings.push((loader.binding.clone(), Box::new(make)));
+        }
+        for service in &config.services {
+            let props = props_of(service.props.as_ref());
+            let (slots, name) = (slots.clone(), service.service.clone());
+            let entrypoint = service.entrypoint.clone().filter(|name| name != "default");
+            let make = move || {
+                let target = Lazily { slots: slots.clone(), name: name.clone() };
+                Binding::Service(target.entrypoint(entrypoint.clone(), props.clone(), Limits::default()))
+            };
+            bindings.push((service.binding.clone(), Box::new(make)));
+        }
+        for class in &config.class_bindings {
+            let props = props_of(class.props.as_ref());
+            let (slots, name) = (slots.clone(), class.service.clone().unwrap_or_else(|| config.name.clone()));
+            let class_name = Some(class.class_name.clone()).filter(|name| name != "default");
+            let make = move || {
+                let target = Lazily { slots: slots.clone(), name: name.clone() };
+                Binding::Class(target.class(class_name.clone(), props.clone(), Limits::default()))
+            };
+            bindings.push((class.binding.clone(), Box::new(make)));
+        }
+        Ok(bindings)
+    }
+}
+
+/// Another worker of the project, found by name once all of them are there.
+struct Lazily {
+    slots: Slots,
+    name: String,
+}
+
+impl Lazily {
+    fn own(&self) -> Own {
+        Own(self.slots.lock().get(&self.name).cloned().unwrap_or_default(), false)
+    }
+}
+
+impl WorkerPort for Lazily {
+    fn entrypoint(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn Target> {
+        self.own().entrypoint(name, props, limits)
+    }
+
+    fn class(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn ClassPort> {
+        self.own().class(name, props, limits)
+    }
+}
+
+/// `props` from the config. JSON is a subset of what structured clone carries, written by hand here
+/// because the host has no V8.
+fn props_of(props: Option<&serde_json::Value>) -> Option<Payload> {
+    props.map(|value| Payload { bytes: crate::wire::from_json(value), capabilities: Vec::new() })
+}
+
+fn modules_of(config: &WorkerConfig) -> Vec<Module> {
+    let text = |bytes: &[u8]| Arc::from(String::from_utf8_lossy(bytes));
+    let module = |m: &facetd_config::ModuleSource| {
+        let source = match m.kind {
+            ModuleKind::EsModule => ModuleSource::EsModule(text(&m.bytes)),
+            ModuleKind::CommonJs => ModuleSource::CommonJs(text(&m.bytes)),
+            ModuleKind::Text => ModuleSource::Text(text(&m.bytes)),
+            ModuleKind::Data => ModuleSource::Data(Arc::from(m.bytes.as_slice())),
+            ModuleKind::Json => ModuleSource::Json(text(&m.bytes)),
+            ModuleKind::Wasm => ModuleSource::Wasm(Arc::from(m.bytes.as_slice())),
+        };
+        Module { name: m.name.clone(), source }
+    };
+    config.modules.iter().map(module).collect()
+}

@@ -1,0 +1,378 @@
+//! One life of an object or facet: from the first event until it breaks or nobody knows it.
+//!
+//! Owns: the events that wait for it to be startable, its children by name, and the reason it broke.
+//! Always true: it holds the seat of its database from before its first event until it is broken and
+//! closed, or dropped. A stub belongs to one incarnation for ever.
+
+use crate::facets::ObjectTree;
+use crate::host::HostInner;
+use crate::namespace::NamespaceInner;
+use crate::worker::Worker;
+use facetd_core::{
+    Event, EventTarget, FACET_DEPTH_MAX, FacetLookup, Failure, Limits, Message, ObjectId, ObjectName, ObjectPort,
+    ObjectStart, OutputGate, Payload, Target, TargetKind,
+};
+use facetd_isolate::IsolateHandle;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock, Weak};
+
+enum State {
+    /// Events wait for the class, the storage id or the seat.
+    Waiting(Vec<Event>),
+    Running(Arc<IsolateHandle>),
+    Broken(Failure),
+}
+
+/// Who knows this incarnation by name.
+pub(crate) enum Home {
+    Namespace { namespace: Weak<NamespaceInner>, id: ObjectId },
+    Parent { parent: Arc<Incarnation>, name: String },
+}
+
+/// A child in its parent's table.
+pub(crate) enum Child {
+    Alive(Weak<Incarnation>),
+    /// It could not start; the name fails the same way until it is aborted or deleted.
+    Poisoned(Arc<Incarnation>),
+}
+
+pub(crate) struct Incarnation {
+    pub key: u64,
+    pub host: Arc<HostInner>,
+    pub home: Home,
+    pub depth: u8,
+    pub tree: Arc<ObjectTree>,
+    /// Set when it may start.
+    start: OnceLock<ObjectStart>,
+    pub storage_id: OnceLock<u16>,
+    state: Mutex<State>,
+    seat: Mutex<Seat>,
+    gate: Arc<OutputGate>,
+    pub children: Mutex<HashMap<String, Child>>,
+    /// Limits given with the class; the worker's own apply anyway.
+    limits: OnceLock<Limits>,
+    /// The worker, while its code has not come: it keeps our messages in order.
+    later: Mutex<Option<Arc<Worker>>>,
+    this: Weak<Incarnation>,
+}
+
+#[derive(Default)]
+struct Seat {
+    path: Option<PathBuf>,
+    open: bool,
+}
+
+/// What a start needs beyond what the incarnation knows.
+pub(crate) struct StartWith {
+    pub worker: Arc<Worker>,
+    pub class_name: Option<String>,
+    pub id: ObjectName,
+    pub props: Option<Arc<Payload>>,
+    pub limits: Limits,
+    pub storage_id: u16,
+}
+
+impl Incarnation {
+    pub fn new(host: Arc<HostInner>, home: Home, depth: u8, tree: Arc<ObjectTree>) -> Arc<Self> {
+        let key = host.next_key();
+        Arc::new_cyclic(|this| Self {
+            key,
+            host,
+            home,
+            depth,
+            tree,
+            start: OnceLock::new(),
+            storage_id: OnceLock::new(),
+            state: Mutex::new(State::Waiting(Vec::new())),
+            seat: Mutex::default(),
+            gate: Arc::default(),
+            children: Mutex::default(),
+            limits: OnceLock::new(),
+            later: Mutex::default(),
+            this: this.clone(),
+        })
+    }
+
+    /// Says what it is an instance of. It runs as soon as its database is free.
+    pub fn start_with(self: &Arc<Self>, with: StartWith) {
+        let path = self.tree.files.database(with.storage_id);
+        let limits = with.limits.lower(with.worker.limits());
+        let start = ObjectStart {
+            class_name: with.class_name,
+            id: with.id,
+            props: with.props,
+            database: path.clone(),
+            fsync: self.host.options.fsync,
+            limits,
+            evict_after_ms: self.host.options.evict_after_ms,
+            depth: self.depth,
+        };
+        if self.start.set(start).is_err() {
+            return; // started before: only one start token exists
+        }
+        let _unset = self.storage_id.set(with.storage_id);
+        let _unset = self.limits.set(limits);
+        {
+            let mut seat = self.seat.lock();
+            if matches!(*self.state.lock(), State::Broken(_)) {
+                return; // aborted while it was starting
+            }
+            seat.path = Some(path.clone());
+        }
+        let this = Arc::downgrade(self);
+        let worker = with.worker;
+        let ready = Box::new(move || {
+            if let Some(this) = this.upgrade() {
+                this.run_in(&worker);
+            }
+        });
+        self.host.seats.take(&path, self.key, ready);
+    }
+
+    fn run_in(self: &Arc<Self>, worker: &Arc<Worker>) {
+        // A loaded worker that still waits for its code keeps these messages for us.
+        let mut state = self.state.lock();
+        let State::Waiting(waiting) = &mut *state else { return };
+        let waiting = std::mem::take(waiting);
+        match worker.isolate() {
+            Some(isolate) => {
+                for event in waiting {
+                    self.post(&isolate, event);
+                }
+                *state = State::Running(isolate);
+            }
+            None => {
+                *self.later.lock() = Some(worker.clone());
+                let messages: Vec<Message> = waiting.into_iter().map(|event| self.message(event)).collect();
+                // A worker that has failed breaks us while it refuses the messages.
+                drop(state);
+                for message in messages {
+                    worker.send(message);
+                }
+            }
+        }
+    }
+
+    fn message(&self, event: Event) -> Message {
+        let port: Arc<dyn ObjectPort> = self.this.upgrade().expect("called by its owner");
+        Message::Event {
+            target: EventTarget::Object(port),
+            event,
+            limits: self.limits.get().copied().unwrap_or_default(),
+            keep: None,
+        }
+    }
+
+    fn post(&self, isolate: &IsolateHandle, event: Event) {
+        isolate.send(self.message(event));
+    }
+
+    pub fn send_event(self: &Arc<Self>, event: Event) {
+        let mut state = self.state.lock();
+        match &mut *state {
+            State::Waiting(waiting) => {
+                let later = self.later.lock().clone();
+                match later {
+                    Some(worker) => match worker.isolate() {
+                        Some(isolate) => {
+                            self.post(&isolate, event);
+                            *state = State::Running(isolate);
+                        }
+                        None => {
+                            let message = self.message(event);
+                            drop(state);
+                            worker.send(message);
+                        }
+                    },
+                    None => waiting.push(event),
+                }
+            }
+            State::Running(isolate) if isolate.is_gone() => {
+                // Its teardown will say why; nothing new may run there or beside it.
+                drop(state);
+                event.reply.send(Err(Failure::disconnected()));
+            }
+            State::Running(isolate) => self.post(isolate, event),
+            State::Broken(failure) => {
+                let failure = failure.clone();
+                drop(state);
+                event.reply.send(Err(failure));
+            }
+        }
+    }
+
+    /// Ends this life. Children first. The first reason stays.
+    pub fn break_with(self: &Arc<Self>, failure: &Failure, keep_name: bool) {
+        for (_, child) in std::mem::take(&mut *self.children.lock()) {
+            if let Child::Alive(child) = child
+                && let Some(child) = child.upgrade()
+            {
+                child.break_with(failure, false);
+            }
+        }
+        let before = {
+            let mut state = self.state.lock();
+            if matches!(*state, State::Broken(_)) {
+                return;
+            }
+            std::mem::replace(&mut *state, State::Broken(failure.clone()))
+        };
+        self.leave_home(keep_name);
+        match before {
+            State::Waiting(waiting) => {
+                for event in waiting {
+                    event.reply.send(Err(failure.clone()));
+                }
+            }
+            State::Running(isolate) => {
+                isolate.send(Message::AbortObject { object: self.key, failure: failure.clone() });
+            }
+            State::Broken(_) => {}
+        }
+        self.gate.break_with(failure);
+        self.maybe_leave_seat();
+    }
+
+    /// Whoever asks for the name next gets a new incarnation, or (poisoned) the same failure.
+    fn leave_home(self: &Arc<Self>, keep_name: bool) {
+        match &self.home {
+            Home::Namespace { namespace, id } => {
+                if let Some(namespace) = namespace.upgrade() {
+                    namespace.forget(id, self.key);
+                }
+            }
+            Home::Parent { parent, name } => {
+                let mut children = parent.children.lock();
+                let same = match children.get(name) {
+                    Some(Child::Alive(child)) => child.as_ptr() == Arc::as_ptr(self),
+                    _ => false,
+                };
+                if same && keep_name {
+                    children.insert(name.clone(), Child::Poisoned(self.clone()));
+                } else if same {
+                    children.remove(name);
+                }
+            }
+        }
+    }
+
+    fn maybe_leave_seat(&self) {
+        let path = {
+            let mut seat = self.seat.lock();
+            if seat.open { None } else { seat.path.take() }
+        };
+        if let Some(path) = path {
+            self.host.seats.leave(&path, self.key);
+        }
+    }
+
+    pub fn is_broken(&self) -> bool {
+        matches!(*self.state.lock(), State::Broken(_))
+    }
+
+    /// The id a facet inherits.
+    pub fn object_name(&self) -> Option<ObjectName> {
+        self.start.get().map(|start| start.id.clone())
+    }
+}
+
+impl Drop for Incarnation {
+    fn drop(&mut self) {
+        if let Some(path) = self.seat.get_mut().path.take() {
+            self.host.seats.leave(&path, self.key);
+        }
+        match &self.home {
+            Home::Namespace { namespace, id } => {
+                if let Some(namespace) = namespace.upgrade() {
+                    namespace.forget(id, self.key);
+                }
+            }
+            Home::Parent { parent, name } => {
+                let mut children = parent.children.lock();
+                if let Some(Child::Alive(child)) = children.get(name)
+                    && child.strong_count() == 0
+                {
+                    children.remove(name);
+                }
+            }
+        }
+    }
+}
+
+/// A facet's stub, bound to one incarnation.
+pub(crate) struct FacetTarget(pub Arc<Incarnation>);
+
+impl Target for FacetTarget {
+    fn send(&self, event: Event) {
+        self.0.send_event(event);
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Facet
+    }
+}
+
+impl ObjectPort for Incarnation {
+    fn key(&self) -> u64 {
+        self.key
+    }
+
+    fn start(&self) -> &ObjectStart {
+        self.start.get().expect("events reach an isolate only after the start is known")
+    }
+
+    fn output_gate(&self) -> &Arc<OutputGate> {
+        &self.gate
+    }
+
+    fn broken(&self, failure: Failure, freed: bool) {
+        if let Some(this) = self.this.upgrade() {
+            this.break_with(&failure, !freed);
+        }
+    }
+
+    fn database_open(&self, open: bool) {
+        self.seat.lock().open = open;
+        if !open && self.is_broken() {
+            self.maybe_leave_seat();
+        }
+    }
+
+    fn facet(&self, name: &str) -> FacetLookup {
+        let this = self.this.upgrade().expect("called by its own isolate");
+        crate::facets::lookup(&this, name)
+    }
+
+    fn facet_abort(&self, name: &str, failure: Failure) {
+        self.abort_child(name, &failure);
+    }
+
+    fn facet_delete(&self, name: &str) -> Result<(), Failure> {
+        crate::facets::delete(self, name, "Facet was deleted.")
+    }
+
+    fn facet_clone(&self, src: &str, dst: &str) -> Result<(), Failure> {
+        crate::facets::clone(self, src, dst)
+    }
+
+    fn facet_delete_all(&self) -> Result<(), Failure> {
+        crate::facets::delete_all(self)
+    }
+}
+
+impl Incarnation {
+    pub fn abort_child(&self, name: &str, failure: &Failure) {
+        let child = self.children.lock().remove(name);
+        if let Some(Child::Alive(child)) = child
+            && let Some(child) = child.upgrade()
+        {
+            child.break_with(failure, false);
+        }
+    }
+
+    pub fn may_have_facets(&self) -> bool {
+        self.depth + 1 < FACET_DEPTH_MAX
+    }
+}

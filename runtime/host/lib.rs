@@ -1,0 +1,20 @@
+//! What is alive in this process: workers, objects, facets, loaded code, and who may reach whom.
+//!
+//! Owns: the tables of workers, namespaces and incarnations, the pool of pristine isolates, and the
+//! rule that one database file has one owner at a time. Implements the ports of `facetd_core`. Never
+//! touches V8 or SQLite itself: isolates do, told by messages.
+#![forbid(unsafe_code)]
+
+mod facets;
+mod host;
+mod incarnation;
+mod loader;
+mod namespace;
+mod network;
+mod pool;
+mod seats;
+mod wire;
+mod worker;
+
+pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
+pub use worker::{EntrypointTarget, Worker};

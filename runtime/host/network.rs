@@ -1,0 +1,190 @@
+//! The outside world, as one more thing a fetch can be sent to.
+//!
+//! Owns: the HTTP client all workers share, and the rule about addresses: loopback, private and
+//! link-local ones (where cloud metadata lives) only if the project allows them.
+
+use crate::host::Egress;
+use deno_error::JsErrorBox;
+use deno_fetch::dns::{Resolve, Resolver, Resolving};
+use deno_fetch::{Client, CreateHttpClientOptions, ReqBody, create_http_client};
+use facetd_core::{
+    Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse, Outcome, Target,
+    TargetKind,
+};
+use futures::channel::mpsc;
+use futures::{SinkExt, StreamExt, TryStreamExt};
+use http_body_util::{BodyDataStream, StreamBody};
+use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use tower_service::Service;
+
+pub(crate) struct Network {
+    client: Client,
+    egress: Egress,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Egress {
+    fn allows(self, address: IpAddr) -> bool {
+        let address = match address {
+            IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(address, IpAddr::V4),
+            IpAddr::V4(_) => address,
+        };
+        if self.private {
+            return true;
+        }
+        match address {
+            IpAddr::V4(v4) => {
+                let [a, b, ..] = v4.octets();
+                let shared = a == 100 && (64..128).contains(&b);
+                !(v4.is_loopback()
+                    || v4.is_private()
+                    || v4.is_link_local()
+                    || v4.is_unspecified()
+                    || v4.is_broadcast()
+                    || v4.is_multicast()
+                    || v4.is_documentation()
+                    || shared
+                    || a == 0
+                    || a >= 240)
+            }
+            IpAddr::V6(v6) => {
+                let first = v6.segments()[0];
+                let (unique_local, link_local) = (first & 0xfe00 == 0xfc00, first & 0xffc0 == 0xfe80);
+                let embeds_v4 = first == 0x2002 || (first == 0x64 && v6.segments()[1] == 0xff9b);
+                !(v6.is_loopback()
+                    || v6.is_unspecified()
+                    || v6.is_multicast()
+                    || unique_local
+                    || link_local
+                    || embeds_v4)
+            }
+        }
+    }
+}
+
+/// Looks names up as the system does, and drops addresses the project does not allow. The connection
+/// goes to one of the addresses that were checked, so a second look-up cannot change the answer.
+#[derive(Debug)]
+struct Filtered(Egress);
+
+impl Resolve for Filtered {
+    fn resolve(&self, name: Name) -> Resolving {
+        let egress = self.0;
+        let lookup = GaiResolver::new().call(name);
+        Box::pin(async move {
+            let addresses: Vec<SocketAddr> = lookup.await?.filter(|a| egress.allows(a.ip())).collect();
+            if addresses.is_empty() {
+                return Err(io::Error::other("no address of this host is allowed"));
+            }
+            Ok(addresses.into_iter())
+        })
+    }
+}
+
+impl Network {
+    pub fn new(egress: Egress, runtime: tokio::runtime::Handle) -> Result<Self, String> {
+        let options =
+            CreateHttpClientOptions { dns_resolver: Resolver::custom(std::sync::Arc::new(Filtered(egress))), ..Default::default() };
+        let client = create_http_client("facetd", options).map_err(|error| error.to_string())?;
+        Ok(Self { client, egress, runtime })
+    }
+}
+
+impl Target for Network {
+    fn send(&self, event: Event) {
+        let Event { kind, reply, abort } = event;
+        let EventKind::Fetch(request) = kind else {
+            let text = "The global outbound has no RPC methods.";
+            reply.send(Err(Failure::type_error(text)));
+            return;
+        };
+        let (client, egress) = (self.client.clone(), self.egress);
+        let task = self.runtime.spawn(async move {
+            reply.send(fetch(client, egress, request).await);
+        });
+        if let Some(abort) = abort {
+            let task = task.abort_handle();
+            abort.on_abort(move || task.abort());
+        }
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Service
+    }
+}
+
+async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome {
+    let uri: http::Uri =
+        request.url.parse().map_err(|_| Failure::type_error(format!("Invalid URL: {}", request.url)))?;
+    // A literal address is never looked up, so the resolver does not see it.
+    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+    if let Ok(address) = host.parse::<IpAddr>()
+        && !egress.allows(address)
+    {
+        tracing::warn!(%address, "a worker asked for an address that is not allowed");
+        return Err(Failure::disconnected());
+    }
+    let mut builder = http::Request::builder().method(request.method.as_str()).uri(uri);
+    for (name, value) in &request.headers {
+        if name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("content-length") {
+            continue;
+        }
+        let latin1: Vec<u8> = value.chars().map(|c| c as u8).collect();
+        builder = builder.header(name.as_str(), latin1);
+    }
+    let body = match request.body {
+        Body::Empty => ReqBody::empty(),
+        Body::Bytes(bytes) => ReqBody::full(bytes),
+        Body::Stream(stream) => {
+            // The client wants a body other threads may look at; a channel is one.
+            let (mut sender, receiver) = mpsc::channel(1);
+            let mut chunks = stream.chunks;
+            tokio::spawn(async move {
+                while let Some(chunk) = chunks.next().await {
+                    let frame = chunk.map(http_body::Frame::data).map_err(|e| JsErrorBox::generic(e.to_string()));
+                    if sender.send(frame).await.is_err() {
+                        break;
+                    }
+                }
+            });
+            ReqBody::streaming(StreamBody::new(receiver))
+        }
+    };
+    let request = builder.body(body).map_err(|error| Failure::type_error(error.to_string()))?;
+    let response = client.send(request).await.map_err(|error| {
+        tracing::debug!(%error, "an outgoing fetch failed");
+        Failure::disconnected()
+    })?;
+    let status = response.status().as_u16();
+    let headers = response
+        .headers()
+        .iter()
+        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().iter().map(|b| char::from(*b)).collect()))
+        .collect();
+    let chunks = BodyDataStream::new(response.into_body()).map_err(|error| BodyError(error.to_string()));
+    let body = Body::Stream(BodyStream { chunks: Box::pin(chunks), len: None });
+    Ok(Answer::Response(FetchResponse { status, status_text: String::new(), headers, body }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_reached_by_default() {
+        let public = Egress { private: false };
+        for refused in [
+            "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
+            "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "255.255.255.255",
+        ] {
+            let address: IpAddr = refused.parse().expect("an address");
+            assert!(!public.allows(address), "{refused} is not public");
+            assert!(Egress { private: true }.allows(address), "{refused} can be allowed");
+        }
+        for reached in ["1.1.1.1", "2606:4700::1111"] {
+            assert!(public.allows(reached.parse().expect("an address")), "{reached} is public");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What other threads may do to an isolate: post to its mailbox, look at it, stop it.
+
+use deno_core::v8;
+use facetd_core::{Failure, HostError, Inbox, Message};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
+
+/// Why an isolate was stopped. It is never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Killed {
+    Cpu { limit_ms: u64, used_ms: u64 },
+    Memory { limit_mb: u64 },
+}
+
+impl Killed {
+    /// What every waiting caller is told.
+    pub fn failure(self) -> Failure {
+        match self {
+            Self::Cpu { limit_ms, used_ms } => HostError {
+                limit: Some(("EXCEEDED_CPU", limit_ms, used_ms)),
+                ..HostError::new("Error", "Worker exceeded CPU time limit.")
+            },
+            Self::Memory { limit_mb } => HostError {
+                limit: Some(("EXCEEDED_MEMORY", limit_mb, limit_mb)),
+                ..HostError::new("Error", "Worker exceeded memory limit.")
+            },
+        }
+        .into()
+    }
+}
+
+/// Shared between an isolate's thread, the watchdog and the host.
+pub struct Control {
+    pub(crate) inbox: Inbox,
+    pub(crate) v8: OnceLock<v8::IsolateHandle>,
+    /// The thread's CPU clock, for the watchdog to read.
+    pub(crate) clock: OnceLock<libc::clockid_t>,
+    /// CPU time of the thread when the running turn may no longer run; 0: no turn runs.
+    pub(crate) turn_deadline_ns: AtomicU64,
+    /// What that deadline came from.
+    pub(crate) turn_limit_ms: AtomicU64,
+    /// CPU time the event had used before this turn.
+    pub(crate) turn_used_before_ns: AtomicU64,
+    pub(crate) turn_began_ns: AtomicU64,
+    pub(crate) killed: Mutex<Option<Killed>>,
+    /// Cheap to ask from SQLite's progress handler.
+    pub(crate) stopping: AtomicBool,
+    pub(crate) ended: AtomicBool,
+}
+
+impl Control {
+    pub(crate) fn new(inbox: Inbox) -> Self {
+        Self {
+            inbox,
+            v8: OnceLock::new(),
+            clock: OnceLock::new(),
+            turn_deadline_ns: AtomicU64::new(0),
+            turn_limit_ms: AtomicU64::new(0),
+            turn_used_before_ns: AtomicU64::new(0),
+            turn_began_ns: AtomicU64::new(0),
+            killed: Mutex::new(None),
+            stopping: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+        }
+    }
+
+    /// Stops whatever runs. The first reason stays.
+    pub(crate) fn kill(&self, why: Killed) {
+        let mut killed = self.killed.lock();
+        if killed.is_none() {
+            *killed = Some(why);
+        }
+        self.stopping.store(true, Ordering::Release);
+        if let Some(v8) = self.v8.get() {
+            v8.terminate_execution();
+        }
+    }
+}
+
+/// The host's handle. Dropping the last one ends the isolate when it is idle.
+pub struct IsolateHandle(pub(crate) Arc<Control>);
+
+impl IsolateHandle {
+    pub fn send(&self, message: Message) {
+        self.0.inbox.send(message);
+    }
+
+    /// True once it was condemned or has ended: messages get no answer any more.
+    pub fn is_gone(&self) -> bool {
+        self.0.stopping.load(Ordering::Acquire) || self.0.ended.load(Ordering::Acquire)
+    }
+
+    /// True once its thread has let go of everything.
+    pub fn has_ended(&self) -> bool {
+        self.0.ended.load(Ordering::Acquire)
+    }
+}
+
+impl Drop for IsolateHandle {
+    fn drop(&mut self) {
+        self.0.inbox.send(Message::Shutdown { failure: Failure::disconnected() });
+    }
+}

@@ -1,0 +1,522 @@
+//! An isolate's thread, from birth to death.
+
+use crate::allocator;
+use crate::control::{Control, IsolateHandle, Killed};
+use crate::extensions::extensions;
+use crate::modules::{ModuleMap, import_dynamically, no_import_meta};
+use crate::turn::Payer;
+use crate::watchdog;
+use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
+use facetd_core::{Binding, Failure, Inbox, Limits, Message, WorkerBundle};
+use facetd_rpc::{Handle, IsolateState, deserialize};
+use facetd_storage::Databases;
+use facetd_store::SyncThread;
+use futures::StreamExt;
+use futures::channel::mpsc::UnboundedReceiver;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isolate.snapshot"));
+
+/// Messages handled before the event loop gets its turn.
+const BATCH: usize = 64;
+/// Extra heap an isolate gets so that code stopped at the limit can unwind.
+const UNWIND_BYTES: usize = 32 << 20;
+/// JS recursion ends where V8 says; this leaves room for our frames below it.
+const STACK_BYTES: usize = 4 << 20;
+
+pub struct IsolateOptions {
+    /// Heap limit, and as much again for array buffers. Fixed at birth.
+    pub memory_mb: u64,
+    pub sync: SyncThread,
+}
+
+/// Sets V8 up, once per process, before the first isolate.
+pub fn init_platform() {
+    // Without the first, the pages of dead isolates stay with the process for ever.
+    v8::V8::set_flags_from_string(
+        "--no-memory-pool-share-memory-on-teardown --wasm-max-mem-pages=2048 --no-harmony-temporal --js-explicit-resource-management --js-source-phase-imports",
+    );
+    JsRuntime::init_platform(None);
+}
+
+/// Starts a pristine isolate on a thread of its own. It becomes a worker by [`Message::Boot`].
+pub fn spawn(options: IsolateOptions) -> IsolateHandle {
+    let (inbox, messages) = Inbox::new();
+    let control = Arc::new(Control::new(inbox));
+    let handle = IsolateHandle(control.clone());
+    std::thread::Builder::new()
+        .name("isolate".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(move || run(control, messages, options))
+        .expect("the operating system gives one more thread");
+    handle
+}
+
+pub(crate) struct Isolate {
+    pub(crate) runtime: JsRuntime,
+    pub(crate) state: Rc<IsolateState>,
+    pub(crate) databases: Rc<Databases>,
+    pub(crate) control: Arc<Control>,
+    pub(crate) limits: Limits,
+    pub(crate) sync: SyncThread,
+    pub(crate) turn_began_ns: u64,
+    /// Why the modules did not start: what every event gets.
+    pub(crate) start_failure: Option<Failure>,
+    /// Why the last object was reset, for whoever was constructing it.
+    pub(crate) last_reset: Option<Failure>,
+    builtins: v8::Global<v8::Object>,
+    born: Instant,
+}
+
+fn run(control: Arc<Control>, messages: UnboundedReceiver<Message>, options: IsolateOptions) {
+    let clock = control.clock.set(watchdog::thread_clock());
+    debug_assert!(clock.is_ok(), "one thread per control");
+    watchdog::watch(&control);
+    let tokio = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("the operating system gives a timer");
+    tokio.block_on(async {
+        let isolate = Isolate::new(control.clone(), options);
+        isolate.live(messages).await;
+    });
+    control.ended.store(true, Ordering::Release);
+}
+
+impl Isolate {
+    fn new(control: Arc<Control>, options: IsolateOptions) -> Self {
+        let heap_bytes = (options.memory_mb as usize) << 20;
+        let params = v8::CreateParams::default()
+            .heap_limits(0, heap_bytes)
+            .array_buffer_allocator(allocator::limited(heap_bytes).make_shared());
+        let mut runtime = JsRuntime::new(RuntimeOptions {
+            extensions: extensions(),
+            startup_snapshot: Some(SNAPSHOT),
+            create_params: Some(params),
+            ..RuntimeOptions::default()
+        });
+        let state = Rc::new(IsolateState::new(control.inbox.clone()));
+        let databases = {
+            let op_state = runtime.op_state();
+            let mut op_state = op_state.borrow_mut();
+            op_state.put(state.clone());
+            op_state.borrow::<Rc<Databases>>().clone()
+        };
+        let killer = control.clone();
+        let memory_mb = options.memory_mb;
+        runtime.add_near_heap_limit_callback(move |current, _initial| {
+            killer.kill(Killed::Memory { limit_mb: memory_mb });
+            current + UNWIND_BYTES
+        });
+        let v8 = runtime.v8_isolate();
+        v8.set_host_import_module_dynamically_callback(import_dynamically);
+        v8.set_host_initialize_import_meta_object_callback(no_import_meta);
+        v8.set_allow_wasm_code_generation_callback(refuse_wasm_code);
+        let set = control.v8.set(v8.thread_safe_handle());
+        debug_assert!(set.is_ok(), "one V8 isolate per control");
+        let builtins = start_script(&mut runtime);
+        Self {
+            runtime,
+            state,
+            databases,
+            control,
+            limits: Limits::default(),
+            sync: options.sync,
+            turn_began_ns: 0,
+            start_failure: None,
+            last_reset: None,
+            builtins,
+            born: Instant::now(),
+        }
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.born.elapsed().as_millis() as u64
+    }
+
+    async fn live(mut self, mut messages: UnboundedReceiver<Message>) {
+        let mut failure = Failure::disconnected();
+        let mut eviction = Box::pin(tokio::time::sleep(Duration::MAX));
+        let mut eviction_due: Option<u64> = None;
+        poll_fn(|cx| {
+            loop {
+                let polled = self.handle_messages(cx, &mut messages);
+                match polled {
+                    Handled::Shutdown(why) => {
+                        failure = why;
+                        return Poll::Ready(());
+                    }
+                    Handled::Some | Handled::None => {}
+                }
+                if self.is_condemned() {
+                    return Poll::Ready(());
+                }
+                let idle = self.poll_runtime(cx);
+                if self.is_condemned() {
+                    return Poll::Ready(());
+                }
+                if matches!(polled, Handled::Some) {
+                    continue; // there may be more
+                }
+                if idle {
+                    self.fail_hung_events();
+                }
+                let now = self.now_ms();
+                if eviction_due.is_none_or(|due| now >= due) {
+                    eviction_due = self.evict_idle(now);
+                    if let Some(due) = eviction_due {
+                        let wait = Duration::from_millis(due.saturating_sub(now).max(1));
+                        eviction.as_mut().reset(tokio::time::Instant::now() + wait);
+                    }
+                }
+                if eviction_due.is_some() && eviction.as_mut().poll_it(cx).is_ready() {
+                    eviction_due = None;
+                    continue;
+                }
+                return Poll::Pending;
+            }
+        })
+        .await;
+        let killed = *self.control.killed.lock();
+        let condemned = self.state.condemned.take();
+        self.tear_down(killed.map(Killed::failure).or(condemned).unwrap_or(failure), messages);
+    }
+
+    fn is_condemned(&self) -> bool {
+        self.control.stopping.load(Ordering::Acquire) || self.state.condemned.borrow().is_some()
+    }
+
+    fn handle_messages(&mut self, cx: &mut Context<'_>, messages: &mut UnboundedReceiver<Message>) -> Handled {
+        let mut handled = Handled::None;
+        for _ in 0..BATCH {
+            match messages.poll_next_unpin(cx) {
+                Poll::Ready(Some(Message::Shutdown { failure })) => return Handled::Shutdown(failure),
+                Poll::Ready(Some(message)) => {
+                    self.handle(message);
+                    handled = Handled::Some;
+                }
+                Poll::Ready(None) => return Handled::Shutdown(Failure::disconnected()),
+                Poll::Pending => break,
+            }
+            if self.is_condemned() {
+                break;
+            }
+        }
+        handled
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Boot(bundle) => self.boot(*bundle),
+            Message::Event { target, event, limits, keep } => self.handle_event(target, event, limits, keep),
+            Message::Completed { call, with } => self.handle_completed(call, with),
+            Message::Cancelled { context } => {
+                let cancel = self.state.callbacks().cancel.clone();
+                self.call_with_number(&cancel, context);
+            }
+            Message::AbortObject { object, failure } => {
+                let context = self.state.objects.borrow().get(&object).copied();
+                if let Some(context) = context {
+                    self.reset_object(context, failure, true);
+                }
+            }
+            Message::ReleaseExport { export } => {
+                let release = self.state.callbacks().release.clone();
+                self.call_with_number(&release, export);
+            }
+            Message::Shutdown { .. } => {}
+        }
+    }
+
+    fn call_with_number(&mut self, function: &v8::Global<v8::Function>, number: u32) {
+        self.turn(Payer::Isolate, |scope, _state| {
+            let function = v8::Local::new(scope, function);
+            let this = v8::undefined(scope).into();
+            let number = v8::Integer::new_from_unsigned(scope, number).into();
+            function.call(scope, this, &[number]);
+        });
+    }
+
+    /// Runs ops and their continuations. True: nothing is pending.
+    fn poll_runtime(&mut self, cx: &mut Context<'_>) -> bool {
+        self.begin(Payer::Isolate);
+        let polled = self.runtime.poll_event_loop(cx, PollEventLoopOptions::default());
+        self.end(Payer::Isolate);
+        let terminated = self.runtime.v8_isolate().is_execution_terminating();
+        if let Poll::Ready(Err(error)) = &polled
+            && !terminated
+        {
+            tracing::debug!(%error, "an error reached the event loop");
+        }
+        self.after_turn(terminated);
+        matches!(polled, Poll::Ready(Ok(())))
+    }
+
+    /// A stateless event that waits while nothing can happen any more will never be answered.
+    fn fail_hung_events(&mut self) {
+        if !self.state.calls.borrow().is_empty() {
+            return;
+        }
+        let hung: Vec<u32> = {
+            let events = self.state.events.borrow();
+            let contexts = self.state.contexts.borrow();
+            let stateless = |context| contexts.get(&context).is_some_and(|c| c.object.is_none());
+            let waiting = events.iter().filter(|(_, e)| e.reply.is_some() && stateless(e.context));
+            waiting.map(|(number, _)| *number).collect()
+        };
+        for event in hung {
+            self.state.answer(event, Err(Failure::error(HUNG)));
+        }
+        self.state.flush_outbox();
+    }
+
+    // ---- boot
+
+    fn boot(&mut self, bundle: WorkerBundle) {
+        self.limits = bundle.limits;
+        *self.state.worker.borrow_mut() = Some(bundle.worker.clone());
+        *self.state.outbound.borrow_mut() = Some(bundle.outbound.clone());
+        *self.state.log.borrow_mut() = Some(bundle.log.clone());
+        self.state.dynamic.set(bundle.dynamic);
+        let builtins = self.builtins.clone();
+        let allow_eval = bundle.flags.contains("allow_eval_during_startup");
+        let WorkerBundle { main, modules, bindings, env, namespaces, started, .. } = bundle;
+        self.state.starting.set(true);
+        let map = ModuleMap::new(modules, builtins);
+        let began = self.turn(Payer::Startup, |scope, state| {
+            let context = scope.get_current_context();
+            context.set_allow_generation_from_strings(allow_eval);
+            v8::tc_scope!(let scope, scope);
+            if boot_env(scope, state, bindings, env.as_ref(), namespaces).is_none() {
+                return Err(start_error(scope));
+            }
+            let Some((module, promise)) = map.start(scope, &main) else { return Err(start_error(scope)) };
+            scope.perform_microtask_checkpoint();
+            if scope.has_terminated() {
+                return Err(Failure::disconnected());
+            }
+            match promise.state() {
+                v8::PromiseState::Fulfilled => {}
+                v8::PromiseState::Rejected => {
+                    let reason = promise.result(scope);
+                    promise.mark_as_handled();
+                    return Err(describe_start_error(scope, reason));
+                }
+                v8::PromiseState::Pending => return Err(Failure::error(format!("Failed to start Worker:\n{TLA}"))),
+            }
+            boot_exports(scope, state, module)
+        });
+        self.state.starting.set(false);
+        let main_context = self.runtime.main_context();
+        {
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
+            scope.get_current_context().set_allow_generation_from_strings(false);
+        }
+        let outcome = match began {
+            Some(outcome) => outcome,
+            None => {
+                let killed = *self.control.killed.lock();
+                Err(killed.map_or_else(Failure::disconnected, Killed::failure))
+            }
+        };
+        self.start_failure = outcome.as_ref().err().cloned();
+        started(outcome);
+    }
+
+    // ---- the end
+
+    /// The one order of teardown: refuse events, answer who waits, close databases, drop our handles
+    /// on V8's objects, drop the runtime.
+    fn tear_down(self, failure: Failure, mut messages: UnboundedReceiver<Message>) {
+        self.control.stopping.store(true, Ordering::Release);
+        messages.close();
+        while let Ok(message) = messages.try_recv() {
+            if let Message::Event { event, target, .. } = message {
+                if let facetd_core::EventTarget::Object(port) = target {
+                    port.broken(failure.clone(), true);
+                }
+                event.reply.send(Err(failure.clone()));
+            }
+        }
+        let contexts: Vec<u32> = self.state.contexts.borrow().keys().copied().collect();
+        for context in contexts {
+            let Some(port) = self.state.object_port(context) else { continue };
+            port.output_gate().break_with(&failure);
+            self.databases.close(context);
+            port.database_open(false);
+            port.broken(failure.clone(), true);
+        }
+        self.state.flush_outbox();
+        for (_, event) in self.state.events.take() {
+            if let Some(reply) = event.reply {
+                reply.send(Err(failure.clone()));
+            }
+        }
+        self.state.contexts.take();
+        self.state.objects.take();
+        self.state.calls.take();
+        self.state.callbacks.take();
+        self.state.worker.take();
+        self.state.outbound.take();
+        let Self { runtime, builtins, state, databases, .. } = self;
+        drop(builtins);
+        drop(databases);
+        let v8 = runtime;
+        drop_runtime(v8);
+        debug_assert_eq!(Rc::strong_count(&state), 1, "nothing of the isolate outlives it");
+    }
+}
+
+fn drop_runtime(mut runtime: JsRuntime) {
+    // Slots hold our Globals: they must go before the isolate does.
+    runtime.v8_isolate().cancel_terminate_execution();
+    drop(runtime.v8_isolate().remove_slot::<Rc<ModuleMap>>());
+    drop(runtime);
+}
+
+enum Handled {
+    None,
+    Some,
+    Shutdown(Failure),
+}
+
+const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
+const TLA: &str = "Uncaught Error: Top-level await in module is unresolved.";
+
+/// Runs the bootstrap's start function; gives the built-in modules.
+fn start_script(runtime: &mut JsRuntime) -> v8::Global<v8::Object> {
+    let context = runtime.main_context();
+    v8::scope_with_context!(let scope, runtime.v8_isolate(), context);
+    let global = scope.get_current_context().global(scope);
+    let key = v8::String::new(scope, "__facetd_start").expect("a short string");
+    let start = global.get(scope, key.into()).expect("the snapshot has it");
+    global.delete(scope, key.into());
+    let start: v8::Local<v8::Function> = start.try_into().expect("the snapshot has it");
+    let this = v8::undefined(scope).into();
+    let builtins = start.call(scope, this, &[]).expect("our own script runs");
+    let builtins: v8::Local<v8::Object> = builtins.try_into().expect("it returns an object");
+    v8::Global::new(scope, builtins)
+}
+
+unsafe extern "C" fn refuse_wasm_code(_context: v8::Local<v8::Context>, _source: v8::Local<v8::String>) -> bool {
+    false
+}
+
+type Scope<'a, 's, 'i> = &'a mut v8::PinScope<'s, 'i>;
+
+fn handle<'s>(scope: Scope<'_, 's, '_>, handle: Handle) -> v8::Local<'s, v8::Value> {
+    deno_core::cppgc::make_cppgc_object(scope, handle).into()
+}
+
+/// Gives the worker its `env`. `None`: an exception is pending.
+fn boot_env(
+    scope: Scope<'_, '_, '_>,
+    state: &Rc<IsolateState>,
+    bindings: Vec<(String, Binding)>,
+    env: Option<&facetd_core::Payload>,
+    namespaces: Vec<(String, Arc<dyn facetd_core::NamespacePort>)>,
+) -> Option<()> {
+    let list = v8::Array::new(scope, 0);
+    for (at, (name, binding)) in bindings.into_iter().enumerate() {
+        let (kind, value): (i32, v8::Local<v8::Value>) = match binding {
+            Binding::Json(text) => (0, v8::String::new(scope, &text)?.into()),
+            Binding::Namespace(namespace) => (1, handle(scope, Handle::Namespace(namespace))),
+            Binding::Service(target) => (2, handle(scope, Handle::Target(target))),
+            Binding::Class(class) => (3, handle(scope, Handle::Class(class))),
+            Binding::Loader(loader) => (4, handle(scope, Handle::Loader(loader))),
+        };
+        let name = v8::String::new(scope, &name)?.into();
+        let kind = v8::Integer::new(scope, kind).into();
+        let entry = v8::Array::new_with_elements(scope, &[name, kind, value]);
+        list.set_index(scope, at as u32, entry.into());
+    }
+    let classes = v8::Array::new(scope, 0);
+    for (at, (name, namespace)) in namespaces.into_iter().enumerate() {
+        let name = v8::String::new(scope, &name)?.into();
+        let namespace = handle(scope, Handle::Namespace(namespace));
+        let entry = v8::Array::new_with_elements(scope, &[name, namespace]);
+        classes.set_index(scope, at as u32, entry.into());
+    }
+    let env = match env {
+        Some(payload) => deserialize(scope, state, payload)?,
+        None => v8::undefined(scope).into(),
+    };
+    let callbacks = state.callbacks();
+    let boot = v8::Local::new(scope, &callbacks.boot);
+    let this = v8::undefined(scope).into();
+    let phase = v8::Integer::new(scope, 1).into();
+    boot.call(scope, this, &[phase, list.into(), env, classes.into()])?;
+    Some(())
+}
+
+/// Hands the main module's exports to JS, which checks them.
+fn boot_exports(
+    scope: Scope<'_, '_, '_>,
+    state: &Rc<IsolateState>,
+    module: v8::Local<v8::Module>,
+) -> Result<(), Failure> {
+    let callbacks = state.callbacks();
+    let boot = v8::Local::new(scope, &callbacks.boot);
+    let this = v8::undefined(scope).into();
+    let phase = v8::Integer::new(scope, 2).into();
+    let namespace = module.get_module_namespace();
+    match boot.call(scope, this, &[phase, namespace]) {
+        Some(complaint) if complaint.is_string() => {
+            let text = complaint.to_rust_string_lossy(scope);
+            Err(Failure::error(format!("Failed to start Worker:\nUncaught TypeError: {text}")))
+        }
+        Some(_) => Ok(()),
+        None => Err(Failure::internal()),
+    }
+}
+
+fn start_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> Failure {
+    if scope.has_terminated() {
+        return Failure::disconnected();
+    }
+    let exception = scope.exception();
+    let message = scope.message();
+    scope.reset();
+    match exception {
+        Some(exception) => {
+            let message = message.unwrap_or_else(|| v8::Exception::create_message(scope, exception));
+            start_failure(scope, message)
+        }
+        None => Failure::internal(),
+    }
+}
+
+fn describe_start_error(scope: Scope<'_, '_, '_>, exception: v8::Local<v8::Value>) -> Failure {
+    let message = v8::Exception::create_message(scope, exception);
+    start_failure(scope, message)
+}
+
+/// `Failed to start Worker:`, the message, and where.
+fn start_failure(scope: Scope<'_, '_, '_>, message: v8::Local<v8::Message>) -> Failure {
+    let mut text = format!("Failed to start Worker:\n{}", message.get(scope).to_rust_string_lossy(scope));
+    let file = message.get_script_resource_name(scope).filter(|name| name.is_string());
+    if let (Some(file), Some(line)) = (file, message.get_line_number(scope)) {
+        let file = file.to_rust_string_lossy(scope);
+        // Frames of our own scripts tell the author nothing.
+        if !file.starts_with("ext:") {
+            let column = message.get_start_column() + 1;
+            text.push_str(&format!("\n  at {file}:{line}:{column}"));
+        }
+    }
+    Failure::error(text)
+}
+
+trait PollSleep {
+    fn poll_it(self, cx: &mut Context<'_>) -> Poll<()>;
+}
+
+impl PollSleep for std::pin::Pin<&mut tokio::time::Sleep> {
+    fn poll_it(self, cx: &mut Context<'_>) -> Poll<()> {
+        std::future::Future::poll(self, cx)
+    }
+}

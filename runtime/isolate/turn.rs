@@ -1,0 +1,139 @@
+//! Turns: every entry into JS, from the first instruction until its microtasks are drained.
+
+use crate::isolate::Isolate;
+use crate::watchdog::thread_cpu_ns;
+use deno_core::v8;
+use facetd_rpc::IsolateState;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+
+/// Whose CPU time a turn uses.
+#[derive(Clone, Copy)]
+pub(crate) enum Payer {
+    Event(u32),
+    /// The top level of the modules.
+    Startup,
+    /// Nobody in particular: streams, unowned promises. Each turn has a fresh budget.
+    Isolate,
+}
+
+const NS_PER_MS: u64 = 1_000_000;
+
+impl Isolate {
+    /// Runs `f` in the isolate, drains the microtasks, then does what the end of a turn asks for:
+    /// commits, lets messages out, resets objects. `None`: the turn was terminated.
+    pub(crate) fn turn<R>(
+        &mut self,
+        payer: Payer,
+        f: impl FnOnce(&mut v8::PinScope<'_, '_>, &Rc<IsolateState>) -> R,
+    ) -> Option<R> {
+        let state = self.state.clone();
+        self.begin(payer);
+        let result = {
+            let context = self.runtime.main_context();
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), context);
+            v8::tc_scope!(let scope, scope);
+            let result = f(scope, &state);
+            if !scope.is_execution_terminating() {
+                scope.perform_microtask_checkpoint();
+            }
+            let terminated = scope.has_terminated() || scope.is_execution_terminating();
+            (!terminated).then_some(result)
+        };
+        self.end(payer);
+        self.after_turn(result.is_none());
+        result
+    }
+
+    pub(crate) fn begin(&mut self, payer: Payer) {
+        let (limit_ms, used_ns) = match payer {
+            Payer::Event(event) => {
+                let events = self.state.events.borrow();
+                let event = events.get(&event);
+                let lower = event.and_then(|e| e.limits.cpu_ms);
+                let limit = match (lower, self.limits.cpu_ms) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+                (limit, event.map_or(0, |e| e.cpu_used_ns))
+            }
+            Payer::Startup => (self.limits.startup_cpu_ms, 0),
+            Payer::Isolate => (self.limits.cpu_ms, 0),
+        };
+        let control = &self.control;
+        let now = thread_cpu_ns();
+        self.turn_began_ns = now;
+        let deadline = match limit_ms {
+            Some(limit_ms) => {
+                control.turn_limit_ms.store(limit_ms, Ordering::Release);
+                control.turn_used_before_ns.store(used_ns, Ordering::Release);
+                control.turn_began_ns.store(now, Ordering::Release);
+                // Even an event that has used all it may gets the moment it takes to notice.
+                now + (limit_ms * NS_PER_MS).saturating_sub(used_ns).max(NS_PER_MS)
+            }
+            None => 0,
+        };
+        control.turn_deadline_ns.store(deadline, Ordering::Release);
+    }
+
+    pub(crate) fn end(&mut self, payer: Payer) {
+        self.control.turn_deadline_ns.store(0, Ordering::Release);
+        if let Payer::Event(event) = payer {
+            let used = thread_cpu_ns().saturating_sub(self.turn_began_ns);
+            if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
+                event.cpu_used_ns += used;
+            }
+        }
+    }
+
+    /// Commits, resets and messages, in this order: nothing leaves before what it could reveal.
+    pub(crate) fn after_turn(&mut self, terminated: bool) {
+        if self.control.stopping.load(Ordering::Acquire) {
+            return; // condemned: the loop tears everything down
+        }
+        if terminated {
+            // Our own op stopped the code to reset an object (or `abortIsolate`), or the host did.
+            self.runtime.v8_isolate().cancel_terminate_execution();
+            self.state.unwinding.set(false);
+        }
+        let resets = self.state.resets.take();
+        // An object that asked to be reset must not commit what it wrote in this turn.
+        for (context, _) in &resets {
+            self.databases.discard(*context);
+        }
+        self.commit();
+        for (context, failure) in resets {
+            self.reset_object(context, failure, true);
+        }
+        self.state.flush_outbox();
+    }
+
+    fn commit(&mut self) {
+        for commit in self.databases.commit_turn() {
+            let Some(port) = self.state.object_port(commit.context) else { continue };
+            match commit.outcome {
+                Ok(Some(ticket)) if port.start().fsync => {
+                    let gate = port.output_gate().clone();
+                    let waits_for = gate.close();
+                    self.sync.sync(
+                        ticket,
+                        Box::new(move |synced| match synced {
+                            Ok(()) => gate.open(waits_for),
+                            Err(error) => {
+                                tracing::error!(%error, "a commit could not be synced");
+                                gate.break_with(&facetd_core::Failure::internal());
+                                port.broken(facetd_core::Failure::internal(), true);
+                            }
+                        }),
+                    );
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%error, "a commit failed; the object is reset");
+                    let failure = facetd_core::Failure::error(error.js_message());
+                    self.reset_object(commit.context, failure, true);
+                }
+            }
+        }
+    }
+}

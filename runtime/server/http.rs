@@ -1,0 +1,166 @@
+//! HTTP in, events out: the router of the server.
+
+use axum::Router;
+use axum::body::{Body as HttpBody, HttpBody as _};
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use facetd_core::{
+    AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse, Outcome,
+    Reply, Target,
+};
+use futures::channel::oneshot;
+use futures::StreamExt;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderName, HeaderValue, StatusCode};
+use http_body_util::BodyExt;
+use std::io;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// Bodies up to this size are read before the event is delivered: one chunk, no stream.
+const SMALL_BODY_BYTES: u64 = 16 << 10;
+
+/// Answers HTTP until told to stop, then finishes what runs.
+pub async fn serve(listener: TcpListener, target: Arc<dyn Target>, mut stopping: watch::Receiver<bool>) {
+    let router = Router::new().fallback(answer).with_state(target);
+    let stopped = async move {
+        // The other end only goes away when the process ends.
+        let _told = stopping.wait_for(|stop| *stop).await;
+    };
+    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+        tracing::error!(%error, "the HTTP server stopped");
+    }
+}
+
+/// Tells the worker that the client went away, unless it has had its answer.
+struct Disconnect {
+    abort: AbortSignal,
+    answered: bool,
+}
+
+impl Drop for Disconnect {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.abort.abort();
+        }
+    }
+}
+
+async fn answer(State(target): State<Arc<dyn Target>>, request: Request) -> Response {
+    let request = match fetch_request(request).await {
+        Ok(request) => request,
+        Err(status) => return plain(status),
+    };
+    let (told, outcome) = oneshot::channel();
+    let mut disconnect = Disconnect { abort: AbortSignal::default(), answered: false };
+    target.send(Event {
+        kind: EventKind::Fetch(request),
+        reply: Reply::new(move |outcome| drop(told.send(outcome))),
+        abort: Some(disconnect.abort.clone()),
+    });
+    let outcome: Outcome = outcome.await.unwrap_or_else(|_| Err(Failure::disconnected()));
+    disconnect.answered = true;
+    match outcome {
+        Ok(Answer::Response(response)) => http_response(response),
+        Ok(Answer::Value(_)) => plain(StatusCode::INTERNAL_SERVER_ERROR),
+        Err(failure) => plain(status_of(&failure)),
+    }
+}
+
+/// The one place where a failure becomes a status. What went wrong is for the log, not the client.
+///
+/// | failure | status |
+/// |---|---|
+/// | overloaded | 503 |
+/// | anything else | 500 |
+fn status_of(failure: &Failure) -> StatusCode {
+    match failure {
+        Failure::Host(error) => {
+            tracing::warn!(error = %error.message, "a request failed");
+            if error.overloaded { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR }
+        }
+        Failure::Thrown { .. } => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn plain(status: StatusCode) -> Response {
+    let text = status.canonical_reason().unwrap_or("Error");
+    let mut response = Response::new(HttpBody::from(text));
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    response
+}
+
+async fn fetch_request(request: Request) -> Result<FetchRequest, StatusCode> {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", |p| p.as_str());
+    let host = match parts.uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => match parts.headers.get(HOST) {
+            Some(host) => host.to_str().map_err(|_| StatusCode::BAD_REQUEST)?,
+            None => "localhost",
+        },
+    };
+    let mut url = String::with_capacity(7 + host.len() + path.len());
+    url.push_str("http://");
+    url.push_str(host);
+    url.push_str(path);
+    let mut headers = Vec::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        headers.push((name.as_str().to_owned(), latin1(value)));
+    }
+    let body = if body.is_end_stream() {
+        Body::Empty
+    } else if body.size_hint().exact().is_some_and(|len| len <= SMALL_BODY_BYTES) {
+        let bytes = body.collect().await.map_err(|_| StatusCode::BAD_REQUEST)?.to_bytes();
+        if bytes.is_empty() { Body::Empty } else { Body::Bytes(bytes) }
+    } else {
+        let len = body.size_hint().exact();
+        let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|error| BodyError(error.to_string())));
+        Body::Stream(BodyStream { chunks: Box::pin(chunks), len })
+    };
+    let method = parts.method.as_str().to_owned();
+    Ok(FetchRequest { method, url, headers, body, cf: Some("{}".to_owned()) })
+}
+
+/// Header bytes as the chars of the same numbers, as the platform shows them to JS.
+fn latin1(value: &HeaderValue) -> String {
+    match value.to_str() {
+        Ok(ascii) => ascii.to_owned(),
+        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+    }
+}
+
+fn http_response(response: FetchResponse) -> Response {
+    let FetchResponse { status, headers, body, .. } = response;
+    let streamed = matches!(body, Body::Stream(_));
+    let mut http = Response::new(http_body(body));
+    *http.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let target = http.headers_mut();
+    target.reserve(headers.len());
+    for (name, value) in headers {
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        // Framing is ours; a length the body does not have would break the connection.
+        if name == CONNECTION || name == TRANSFER_ENCODING || (name == CONTENT_LENGTH && !streamed) {
+            continue;
+        }
+        let bytes: Vec<u8> = if value.is_ascii() { value.into_bytes() } else { value.chars().map(|c| c as u8).collect() };
+        if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+            target.append(name, value);
+        }
+    }
+    http
+}
+
+fn http_body(body: Body) -> HttpBody {
+    match body {
+        Body::Empty => HttpBody::empty(),
+        Body::Bytes(bytes) => HttpBody::from(bytes),
+        Body::Stream(stream) => {
+            let chunks = stream.chunks.map(|chunk: Result<Bytes, BodyError>| chunk.map_err(io::Error::other));
+            HttpBody::from_stream(chunks)
+        }
+    }
+}

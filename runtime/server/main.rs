@@ -1,0 +1,48 @@
+//! The `facetd` binary: command line, logs, and what the process says when it ends.
+
+mod cli;
+mod exit;
+mod http;
+mod serve;
+mod test_command;
+
+use clap::Parser;
+use cli::{Cli, Command};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    start_log(cli.log);
+    abort_on_panic();
+    let ended = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Test(arguments) => test_command::run(&arguments),
+    };
+    match ended {
+        Ok(code) => code.into(),
+        Err(stopped) => {
+            eprintln!("facetd: {stopped}");
+            stopped.code().into()
+        }
+    }
+}
+
+fn start_log(format: cli::LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_env("FACETD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        cli::LogFormat::Text => log.with_target(true).init(),
+        cli::LogFormat::Json => log.json().init(),
+    }
+}
+
+/// Nothing may unwind through V8, and a thread that died must not leave callers waiting. The build
+/// script shares our crates, so the profile cannot say `panic = "abort"` without compiling them twice.
+fn abort_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        std::process::abort();
+    }));
+}

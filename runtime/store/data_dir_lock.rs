@@ -1,0 +1,73 @@
+//! Keeps two facetds off one data directory: SQLite's locks would not stop them from running one object twice.
+//!
+//! Owns: `<dir>/facetd.lock`, locked for as long as the value lives; the kernel unlocks it when the process ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+use crate::StoreError;
+
+/// Proof that this process owns a data directory.
+#[derive(Debug)]
+pub struct DataDirLock {
+    _file: File,
+}
+
+impl DataDirLock {
+    /// Creates the directory if need be and locks it.
+    ///
+    /// # Errors
+    /// `DataDirInUse` with the other's process id if it can be read, `DataDirNotWritable`.
+    pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
+        let not_writable = |source| StoreError::DataDirNotWritable { path: dir.to_owned(), source };
+        fs::create_dir_all(dir).map_err(not_writable)?;
+        // Not truncated: until we hold the lock it is another's file.
+        let mut file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(dir.join("facetd.lock"))
+            .map_err(not_writable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let mut text = String::new();
+                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+                return Err(StoreError::DataDirInUse { path: dir.to_owned(), pid });
+            }
+            Err(TryLockError::Error(source)) => return Err(not_writable(source)),
+        }
+        let pid = format!("{}\n", std::process::id());
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .and_then(|_| file.write_all(pid.as_bytes()))
+            .map_err(not_writable)?;
+        Ok(Self { _file: file })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_has_one_owner_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("deep/er");
+        let lock = DataDirLock::acquire(&data).unwrap();
+        let error = DataDirLock::acquire(&data).unwrap_err();
+        assert!(matches!(error, StoreError::DataDirInUse { pid: Some(pid), .. } if pid == std::process::id()));
+        drop(lock);
+        DataDirLock::acquire(&data).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_made_is_reported() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("file"), "").unwrap();
+        let error = DataDirLock::acquire(&dir.path().join("file/data")).unwrap_err();
+        assert!(matches!(error, StoreError::DataDirNotWritable { .. }));
+    }
+}

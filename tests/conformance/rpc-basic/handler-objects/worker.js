@@ -1,0 +1,45 @@
+// Methods of exported plain objects: `(arg, env, ctx)` and the rule of exactly one argument.
+import { answer, caught } from "./probe.js";
+
+export const greeter = {
+  greet(name, env, ctx) { return [name, typeof env, typeof ctx.waitUntil, arguments.length, this === greeter]; },
+  none() { return ["none", arguments.length]; },
+  two(a, b) { return [a, typeof b]; },
+  four(a, b, c, d) { return "four"; },
+  rest(...args) { return args.length; },
+  arrow: (x) => ["arrow", x],
+  async later(x) { return ["later", x]; },
+  fails() { throw new RangeError("handler"); },
+  value: 42,
+  object: { a: { b: 1 } },
+  get computed() { return "computed"; },
+  nul: null,
+  alarm: () => "alarm",
+  scheduled: (x) => ["scheduled", typeof x],
+};
+const probes = {
+  one: (s) => s.greet("a"),
+  undefinedArgument: (s) => s.greet(undefined),
+  zero: (s) => caught(() => s.greet()),
+  two: (s) => caught(() => s.greet("a", "b")),
+  declaresNone: (s) => caught(() => s.none("x")),
+  declaresNoneCalledWithNone: (s) => caught(() => s.none()),
+  declaresTwo: (s) => caught(() => s.two("x")),
+  declaresFour: (s) => caught(() => s.four("x")),
+  declaresRest: (s) => caught(() => s.rest("x")),
+  arrow: (s) => s.arrow(1),
+  async: (s) => s.later(1),
+  fails: (s) => caught(() => s.fails(1)),
+  missing: (s) => caught(() => s.nope(1)),
+  value: (s) => s.value,
+  valueCalled: (s) => caught(() => s.value(1)),
+  object: (s) => s.object,
+  objectPath: (s) => s.object.a.b,
+  getter: (s) => s.computed,
+  nul: (s) => s.nul,
+  inheritedToString: (s) => caught(() => s.hasOwnProperty("x")),
+  alarm: (s) => caught(() => s.alarm(1)),
+  scheduled: (s) => caught(() => s.scheduled(1)),
+  fetchMissing: (s) => caught(() => s.fetch("http://x/")),
+};
+export default { fetch: (request, env, ctx) => answer(probes, ctx.exports.greeter) };

@@ -1,0 +1,48 @@
+// Text encodings, base64, URL, URLSearchParams, URLPattern, structuredClone.
+import { answer, thrown } from "./probe.js";
+
+class Own { constructor() { this.a = 1; } method() {} }
+const url = (u, base) => { const x = new URL(u, base); return [x.href, x.protocol, x.username, x.password, x.host, x.hostname, x.port, x.pathname, x.search, x.hash, x.origin]; };
+const probes = {
+  encode: () => new TextEncoder().encode("aü€😀"),
+  encodeInto: () => { const into = new Uint8Array(4); const r = new TextEncoder().encodeInto("aü€", into); return [r.read, r.written, into]; },
+  encodeLoneSurrogate: () => new TextEncoder().encode("\ud800"),
+  decode: () => new TextDecoder().decode(new Uint8Array([0xef, 0xbb, 0xbf, 0x61])),
+  decodeKeepBom: () => new TextDecoder("utf-8", { ignoreBOM: true }).decode(new Uint8Array([0xef, 0xbb, 0xbf, 0x61])).length,
+  decodeFatal: () => thrown(() => new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array([0xff])))[0],
+  decodeStream: () => { const d = new TextDecoder(); return [d.decode(new Uint8Array([0xe2, 0x82]), { stream: true }), d.decode(new Uint8Array([0xac]))]; },
+  decodeLatin: () => new TextDecoder("latin1").decode(new Uint8Array([0x80, 0xe9])),
+  decodeUtf16: () => new TextDecoder("utf-16le").decode(new Uint8Array([0x61, 0, 0xfc, 0])),
+  decodeShiftJis: () => new TextDecoder("shift_jis").decode(new Uint8Array([0x82, 0xa0])),
+  decoderShape: () => { const d = new TextDecoder("UTF8"); return [d.encoding, d.fatal, d.ignoreBOM]; },
+  decodeUnknown: () => thrown(() => new TextDecoder("nope")),
+  btoa: () => btoa("hi\u00ff"),
+  btoaWide: () => thrown(() => btoa("€")).slice(0, 2),
+  atob: () => [atob("aGk="), atob(" aGk "), atob("")],
+  atobBad: () => thrown(() => atob("a"))[0],
+  urlParts: () => url("https://u:p@Ex.com:8443/a/./b/../c?q=1#h"),
+  urlRelative: () => [new URL("../x?y", "http://h/a/b/c").href, new URL("//other/z", "https://h/").href, new URL("?q", "http://h/a#f").href],
+  urlDefaultPort: () => new URL("http://h:80/").href,
+  urlIdn: () => new URL("http://münchen.de/ü?ü#ü").href,
+  urlIpv4: () => new URL("http://0x7f.1/").host,
+  urlIpv6: () => new URL("http://[::1]:80/").host,
+  urlInvalid: () => thrown(() => new URL("/y")),
+  urlInvalidBase: () => thrown(() => new URL("x", "nope"))[0],
+  urlCanParse: () => [URL.canParse("http://x"), URL.canParse("x"), URL.canParse("x", "http://h")],
+  urlParse: () => [URL.parse("nope"), URL.parse("http://x").href],
+  urlSetters: () => { const u = new URL("http://h/"); u.pathname = "a b"; u.search = "x=ü"; u.hash = "#z"; u.port = "99"; u.protocol = "https"; return u.href; },
+  urlSearchParamsLive: () => { const u = new URL("http://h/?a=1"); u.searchParams.append("b", "2 3"); return u.href; },
+  params: () => { const p = new URLSearchParams("?a=1&a=2&b=%20+"); return [p.get("a"), p.getAll("a"), p.get("b"), p.has("a", "2"), p.size, String(p)]; },
+  paramsSort: () => { const p = new URLSearchParams({ b: "2", a: "1" }); p.sort(); return [...p]; },
+  paramsDelete: () => { const p = new URLSearchParams([["a", "1"], ["a", "2"]]); p.delete("a", "1"); return String(p); },
+  urlPattern: () => new URLPattern({ pathname: "/u/:id" }).exec("http://h/u/7")?.pathname.groups,
+  urlPatternTest: () => [new URLPattern("http://h/*").test("http://h/x"), new URLPattern("http://h/a").test("http://h/x")],
+  cloneKinds: () => structuredClone({ d: new Date(0), m: new Map([[1, { a: 1n }]]), s: new Set([1]), r: /a/gi, u: undefined, b: new Uint8Array([1, 2]), e: new RangeError("r") }),
+  cloneCycle: () => { const a = { n: 1 }; a.self = a; const b = structuredClone(a); return [b.self === b, b !== a]; },
+  cloneClass: () => { const b = structuredClone(new Own()); return [b, b instanceof Own]; },
+  cloneFunction: () => thrown(() => structuredClone(() => 1)).slice(0, 2),
+  cloneSymbol: () => thrown(() => structuredClone(Symbol("q"))).slice(0, 2),
+  cloneTransfer: () => { const b = new ArrayBuffer(4); const c = structuredClone(b, { transfer: [b] }); return [b.byteLength, c.byteLength]; },
+  cloneNothing: () => thrown(() => structuredClone())[0],
+};
+export default { fetch: () => answer(probes) };

@@ -1,0 +1,2 @@
+import { first } from "./cycle-a.js";
+export const second = () => `second of ${first()}`;

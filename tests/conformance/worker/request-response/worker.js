@@ -1,0 +1,96 @@
+// Headers, Request and Response as classes: what they accept, refuse and remember.
+import { answer, caught, thrown } from "./probe.js";
+
+const stream = (...parts) => new ReadableStream({
+  start(controller) {
+    for (const part of parts) controller.enqueue(part);
+    controller.close();
+  },
+});
+const bytes = (text) => new TextEncoder().encode(text);
+
+const probes = {
+  headersCombine: () => { const h = new Headers({ A: "1" }); h.append("a", "2"); return [h.get("A"), h.has("a"), [...h]]; },
+  headersAreSorted: () => [...new Headers([["z", "1"], ["b", "2"], ["M", "3"]]).keys()],
+  headersSetDelete: () => { const h = new Headers({ a: "1", b: "2" }); h.set("a", "9"); h.delete("b"); return [...h]; },
+  headersTrim: () => new Headers({ a: "  x  " }).get("a"),
+  headersSetCookie: () => { const h = new Headers(); h.append("set-cookie", "a=1"); h.append("Set-Cookie", "b=2"); return [h.getSetCookie(), h.get("set-cookie"), [...h]]; },
+  headersGetAll: () => { const h = new Headers(); h.append("set-cookie", "a=1"); h.append("set-cookie", "b=2"); return h.getAll("set-cookie"); },
+  headersGetAllOther: () => thrown(() => new Headers({ a: "1" }).getAll("a")),
+  headersBadName: () => thrown(() => new Headers({ "a b": "1" })),
+  headersBadValue: () => thrown(() => new Headers().set("a", "x\ny")),
+  headersForEach: () => { const seen = []; new Headers({ a: "1", b: "2" }).forEach((value, key) => seen.push(key + value)); return seen; },
+  headersMissing: () => new Headers().get("x"),
+  headersTag: () => Object.prototype.toString.call(new Headers()),
+
+  requestDefaults: () => { const r = new Request("http://x/y"); return { method: r.method, url: r.url, redirect: r.redirect, integrity: r.integrity, keepalive: r.keepalive, cache: r.cache, body: r.body, bodyUsed: r.bodyUsed, mode: r.mode, credentials: r.credentials, signal: r.signal instanceof AbortSignal }; },
+  requestUrlNormalised: () => new Request("http://X.com:80/a/../b?q#f").url,
+  requestRelative: () => thrown(() => new Request("/y")),
+  requestMethodUpper: () => [new Request("http://x/", { method: "post" }).method, new Request("http://x/", { method: "patch" }).method],
+  requestGetBody: () => thrown(() => new Request("http://x/", { body: "b" })),
+  requestHeadBody: () => thrown(() => new Request("http://x/", { method: "HEAD", body: "b" })),
+  requestRedirectError: () => thrown(() => new Request("http://x/", { redirect: "error" })),
+  requestRedirectOther: () => thrown(() => new Request("http://x/", { redirect: "nope" })),
+  requestCacheForce: () => thrown(() => new Request("http://x/", { cache: "force-cache" })),
+  requestCacheNoStore: () => new Request("http://x/", { cache: "no-store" }).cache,
+  requestStringType: () => new Request("http://x/", { method: "POST", body: "b" }).headers.get("content-type"),
+  requestParamsType: () => new Request("http://x/", { method: "POST", body: new URLSearchParams({ a: "b c" }) }).headers.get("content-type"),
+  requestBlobType: () => new Request("http://x/", { method: "POST", body: new Blob(["x"], { type: "a/b" }) }).headers.get("content-type"),
+  requestFromRequest: async () => { const a = new Request("http://x/", { method: "POST", body: "b", headers: { k: "v" } }); const b = new Request(a, { headers: { n: "w" } }); return [b.method, b.headers.get("k"), b.headers.get("n"), a.bodyUsed, await b.text()]; },
+  requestClone: async () => { const a = new Request("http://x/", { method: "POST", body: "b" }); const b = a.clone(); return [await a.text(), await b.text()]; },
+  requestCloneUsed: async () => { const a = new Request("http://x/", { method: "POST", body: "b" }); await a.text(); return thrown(() => a.clone())[0]; },
+  requestCfFromInit: () => new Request("http://x/", { cf: { a: 1 } }).cf,
+  requestTag: () => Object.prototype.toString.call(new Request("http://x/")),
+
+  responseDefaults: () => { const r = new Response("x"); return { status: r.status, statusText: r.statusText, ok: r.ok, url: r.url, redirected: r.redirected, type: r.type, webSocket: r.webSocket, bodyUsed: r.bodyUsed, headers: [...r.headers] }; },
+  responseStatusText: () => [new Response("", { status: 404 }).statusText, new Response("", { status: 404, statusText: "Own" }).statusText],
+  responseStatusLow: () => thrown(() => new Response("", { status: 199 })),
+  responseStatusHigh: () => thrown(() => new Response("", { status: 600 })),
+  responseStatusZero: () => thrown(() => new Response("", { status: 0 })),
+  responseStatusString: () => new Response("", { status: "201" }).status,
+  response101: () => thrown(() => new Response(null, { status: 101 })),
+  responseNullBodyStatus: () => [204, 205, 304].map((status) => thrown(() => new Response("x", { status }).status)),
+  responseNullBodyEmpty: () => thrown(() => new Response("", { status: 204 }).status),
+  responseJson: async () => { const r = Response.json({ a: 1 }, { status: 201, headers: { k: "v" } }); return [r.status, [...r.headers], await r.text()]; },
+  responseJsonOwnType: () => Response.json(1, { headers: { "content-type": "a/b" } }).headers.get("content-type"),
+  responseJsonUndefined: () => thrown(() => Response.json(undefined)),
+  responseJsonCycle: () => { const a = {}; a.a = a; return thrown(() => Response.json(a))[0]; },
+  responseRedirect: () => { const r = Response.redirect("http://x/a b"); return [r.status, r.headers.get("location")]; },
+  responseRedirectStatus: () => [301, 303, 307, 308].map((s) => Response.redirect("http://x/", s).status),
+  responseRedirectBad: () => thrown(() => Response.redirect("http://x/", 200)),
+  responseRedirectRelative: () => thrown(() => Response.redirect("/y")),
+  responseError: () => { const r = Response.error(); return [r.type, r.status]; },
+  responseClone: async () => { const a = new Response("b", { status: 202 }); const b = a.clone(); return [b.status, await a.text(), await b.text()]; },
+  responseFromResponse: async () => { const a = new Response("b", { status: 202, headers: { k: "v" } }); const b = new Response(a.body, a); return [b.status, b.headers.get("k"), await b.text()]; },
+  responseTag: () => Object.prototype.toString.call(new Response()),
+
+  readTwice: async () => { const r = new Response("x"); await r.text(); return caught(() => r.text()); },
+  readJson: () => new Response('{"a":[1]}').json(),
+  readBadJson: () => caught(() => new Response("{").json()),
+  readBytes: () => new Response("hi").bytes(),
+  readArrayBuffer: () => new Response("hi").arrayBuffer(),
+  readBlob: async () => { const b = await new Response("hi", { headers: { "content-type": "a/b" } }).blob(); return [b.size, b.type, await b.text()]; },
+  readEmpty: async () => [await new Response().text(), (await new Response(null).arrayBuffer()).byteLength],
+  readBom: () => new Response("\ufeffx").text(),
+  readBadUtf8: () => new Response(new Uint8Array([0x61, 0xff, 0x62])).text(),
+  readStream: () => new Response(stream(bytes("a"), bytes("b"))).text(),
+  readStreamOfStrings: () => caught(() => new Response(stream("a")).text()),
+  readLocked: () => { const r = new Response("x"); r.body.getReader(); return caught(() => r.text()); },
+  bodyKinds: async () => [await new Response(new Uint8Array([97, 98]).subarray(1)).text(), await new Response(new DataView(new ArrayBuffer(1))).text(), await new Response(5).text(), await new Response({}).text(), await new Response(true).text()],
+  formUrlEncoded: async () => [...await new Response("a=1&b=%20x+y&a=2", { headers: { "content-type": "application/x-www-form-urlencoded" } }).formData()],
+  formMultipart: async () => { const f = new FormData(); f.append("a", "1"); f.append("file", new File(["hello"], "h.txt", { type: "text/plain" })); const back = await new Response(f).formData(); const file = back.get("file"); return [back.get("a"), file instanceof File, file.name, file.type, await file.text()]; },
+  formType: () => new Response(new FormData()).headers.get("content-type").replace(/boundary=.*/, "boundary=?"),
+  formWrongType: () => caught(() => new Response("x", { headers: { "content-type": "text/plain" } }).formData()),
+  formDataMethods: () => { const f = new FormData(); f.append("a", "1"); f.append("a", "2"); f.set("b", 3); f.delete("c"); return [f.getAll("a"), f.get("b"), f.has("a"), f.get("zz"), [...f.keys()]]; },
+
+  incomingHeadersImmutable: (request) => thrown(() => request.headers.set("a", "1")),
+  incomingHeadersDelete: (request) => thrown(() => request.headers.delete("host")),
+  incomingCopyIsMutable: (request) => { const copy = new Request(request); copy.headers.set("a", "1"); return copy.headers.get("a"); },
+  incomingRedirect: (request) => request.redirect,
+  incomingCopyRedirect: (request) => new Request(request).redirect,
+  incomingFrozenUrl: (request) => thrown(() => { request.url = "http://z/"; return request.url.startsWith("http://z"); }),
+  incomingSignal: (request) => [request.signal instanceof AbortSignal, request.signal.aborted],
+  incomingCf: (request) => typeof request.cf,
+};
+
+export default { fetch: (request) => answer(probes, request) };

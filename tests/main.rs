@@ -1,0 +1,4 @@
+//! The one integration test binary: each test binary links V8 again.
+
+mod conformance;
+mod harness;
