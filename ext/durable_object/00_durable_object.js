@@ -158,9 +158,10 @@ class DurableObjectState {
   }
 
   abort(reason) {
-    const error = reason === undefined
-      ? new Error("Application called abort() to reset Durable Object.")
-      : reason instanceof Error ? reason : new Error(String(reason));
+    const error = new Error(
+      reason === undefined ? "Application called abort() to reset Durable Object."
+        : reason instanceof Error && reason.name === "Error" ? reason.message : String(reason),
+    );
     op_object_reset(this.#io.context.number, error, false, true);
   }
 }

@@ -40,7 +40,7 @@ function walk(value, path, args) {
   let self;
   for (const name of path) {
     if ((typeof value !== "object" && typeof value !== "function") || value === null) {
-      throw new TypeError("Can't pipeline on RPC that did not return an object.");
+      throw new TypeError(`The RPC receiver does not implement the method "${name}".`);
     }
     self = value;
     const isStub = value[kHandle] !== undefined || value[kPromise] !== undefined;
@@ -130,11 +130,11 @@ function stubType(name) {
   const prototype = {
     fetch(input, init) {
       const stub = this;
+      if (stub?.[kHandle] === undefined) {
+        throw new TypeError("Illegal invocation: function called with incorrect `this` reference. See https://developers.cloudflare.com/workers/observability/errors/#illegal-invocation-errors for details.");
+      }
       const io = requireIo();
       return fetchThrough(io, () => stub[kHandle], input, init);
-    },
-    dup() {
-      return this;
     },
     [Symbol.dispose]() {},
   };

@@ -231,14 +231,14 @@ function fetchEvent(event, targetKind, object, name, props, method, url, headers
   if (targetKind === 1) {
     const { instance } = object;
     if (typeof instance.fetch !== "function") throw new Error(NO_FETCH);
-    result = instance.fetch(request);
+    result = instance.fetch(request, worker.env, object.state);
   } else {
     const entry = lookup(name);
     const ctx = new ExecutionContext(event, props ?? {});
     if (typeof entry === "function") {
       const instance = new entry(ctx, worker.env);
       if (typeof instance.fetch !== "function") throw new Error(NO_FETCH);
-      result = instance.fetch(request);
+      result = instance.fetch(request, worker.env, ctx);
     } else {
       if (typeof entry.fetch !== "function") throw new Error(NO_FETCH);
       result = entry.fetch(request, worker.env, ctx);

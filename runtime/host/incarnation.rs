@@ -9,7 +9,7 @@ use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
 use crate::worker::Worker;
 use facetd_core::{
-    Event, EventTarget, FACET_DEPTH_MAX, FacetLookup, Failure, Limits, Message, ObjectId, ObjectName, ObjectPort,
+    Event, EventTarget, FacetLookup, Failure, Limits, Message, ObjectId, ObjectName, ObjectPort,
     ObjectStart, OutputGate, Payload, Target, TargetKind,
 };
 use facetd_isolate::IsolateHandle;
@@ -370,9 +370,5 @@ impl Incarnation {
         {
             child.break_with(failure, false);
         }
-    }
-
-    pub fn may_have_facets(&self) -> bool {
-        self.depth + 1 < FACET_DEPTH_MAX
     }
 }

@@ -46,18 +46,27 @@ impl ModuleMap {
         same.filter(|(known, _)| *known == module).map(|(_, name)| name.clone()).next().unwrap_or_default()
     }
 
-    /// The name `specifier` means in the module `referrer`, if there is such a module.
-    fn resolve(&self, scope: Scope<'_, '_, '_>, specifier: &str, referrer: &str) -> Option<String> {
+    /// The name `specifier` means in the module `referrer`. Err: what to throw.
+    fn resolve(&self, scope: Scope<'_, '_, '_>, specifier: &str, referrer: &str) -> Result<String, Missing> {
         if let Some(name) = self.builtin_name(scope, specifier) {
-            return Some(name);
+            return Ok(name);
         }
-        let name = resolve_name(specifier, referrer)?;
+        let from = format!("\n  imported from \"{referrer}\"");
+        if specifier.contains(':') {
+            return Err(Missing { text: format!("No such module \"{specifier}\".{from}"), invalid: false });
+        }
+        let Some(name) = resolve_name(specifier, referrer) else {
+            return Err(Missing { text: format!("Invalid module specifier \"{specifier}\".{from}"), invalid: true });
+        };
         if self.sources.contains_key(&name) {
-            return Some(name);
+            return Ok(name);
         }
         // `./x.wasm?module` is `./x.wasm`: bundlers ask for a compiled module that way.
         let bare = name.split('?').next().unwrap_or_default();
-        self.sources.contains_key(bare).then(|| bare.to_owned())
+        if self.sources.contains_key(bare) {
+            return Ok(bare.to_owned());
+        }
+        Err(Missing { text: format!("No such module \"{name}\".{from}"), invalid: false })
     }
 
     fn builtin_name(&self, scope: Scope<'_, '_, '_>, specifier: &str) -> Option<String> {
@@ -216,14 +225,28 @@ impl ModuleMap {
     }
 }
 
+/// A module that is not there.
+struct Missing {
+    text: String,
+    /// The specifier itself is wrong: a TypeError.
+    invalid: bool,
+}
+
+impl Missing {
+    fn throw(&self, scope: Scope<'_, '_, '_>) {
+        let Some(text) = v8::String::new(scope, &self.text) else { return };
+        let error = if self.invalid { v8::Exception::type_error(scope, text) } else { v8::Exception::error(scope, text) };
+        scope.throw_exception(error);
+    }
+}
+
 /// Where `specifier` points when it stands in the module `referrer`. `None`: outside the tree.
 fn resolve_name(specifier: &str, referrer: &str) -> Option<String> {
     let mut parts: Vec<&str> = Vec::new();
-    if specifier.starts_with("./") || specifier.starts_with("../") {
+    // Bare names too are relative to the importer: the tree has no packages.
+    if !specifier.starts_with('/') {
         parts = referrer.split('/').collect();
         parts.pop();
-    } else if !specifier.starts_with('/') {
-        return Some(specifier.to_owned());
     }
     for part in specifier.split('/') {
         match part {
@@ -265,9 +288,9 @@ fn resolve_in<'s>(
     let specifier = specifier.to_rust_string_lossy(scope);
     let referrer = map.name_of(scope, referrer);
     match map.resolve(scope, &specifier, &referrer) {
-        Some(name) => map.load(scope, &name),
-        None => {
-            throw(scope, &format!("No such module \"{specifier}\".\n  imported from \"{referrer}\""));
+        Ok(name) => map.load(scope, &name),
+        Err(missing) => {
+            missing.throw(scope);
             None
         }
     }
@@ -294,11 +317,17 @@ fn resolve_source<'s>(
     let map = ModuleMap::of(scope);
     let specifier = specifier.to_rust_string_lossy(scope);
     let referrer = map.name_of(scope, referrer);
-    let name = map.resolve(scope, &specifier, &referrer);
-    match name.as_deref().and_then(|name| map.sources.get(name)) {
+    let name = match map.resolve(scope, &specifier, &referrer) {
+        Ok(name) => name,
+        Err(missing) => {
+            missing.throw(scope);
+            return None;
+        }
+    };
+    match map.sources.get(&name) {
         Some(ModuleSource::Wasm(bytes)) => Some(v8::WasmModuleObject::compile(scope, bytes)?.into()),
         _ => {
-            throw(scope, &format!("No such module \"{specifier}\".\n  imported from \"{referrer}\""));
+            throw(scope, &format!("Source phase import object is not defined for module \"{name}\"."));
             None
         }
     }
@@ -348,12 +377,14 @@ fn require<'s>(
     let map = ModuleMap::of(scope);
     let referrer = arguments.data().to_rust_string_lossy(scope);
     let specifier = arguments.get(0).to_rust_string_lossy(scope);
-    let Some(name) = map.resolve(scope, &specifier, &referrer) else {
-        throw(scope, &format!("No such module \"{specifier}\".\n  imported from \"{referrer}\""));
-        return;
-    };
-    if let Some(value) = required(scope, &map, &name) {
-        result.set(value);
+    match map.resolve(scope, &specifier, &referrer) {
+        Ok(name) => {
+            if let Some(value) = required(scope, &map, &name) {
+                result.set(value);
+            }
+        }
+        // Here the stack says where, as for any error.
+        Err(missing) => throw(scope, missing.text.split('\n').next().unwrap_or_default()),
     }
 }
 
@@ -395,9 +426,10 @@ pub(crate) fn import_dynamically<'s>(
     let referrer = resource_name.to_rust_string_lossy(scope);
     let specifier = specifier.to_rust_string_lossy(scope);
     let found = match map.resolve(scope, &specifier, &referrer) {
-        Some(name) => import(scope, &map, &name),
-        None => {
-            throw(scope, &format!("No such module \"{specifier}\".\n  imported from \"{referrer}\""));
+        Ok(name) => import(scope, &map, &name),
+        Err(missing) => {
+            // Told without the importer, as the platform does.
+            throw(scope, missing.text.split('\n').next().unwrap_or_default());
             None
         }
     };
@@ -454,7 +486,7 @@ mod tests {
         assert_eq!(from("main.js", "./a.js").as_deref(), Some("a.js"), "beside");
         assert_eq!(from("lib/x.js", "../a.js").as_deref(), Some("a.js"), "above");
         assert_eq!(from("lib/x.js", "/b/c.js").as_deref(), Some("b/c.js"), "from the root");
-        assert_eq!(from("lib/x.js", "pkg/c.js").as_deref(), Some("pkg/c.js"), "bare");
+        assert_eq!(from("lib/x.js", "c.js").as_deref(), Some("lib/c.js"), "bare is relative too");
         assert_eq!(from("main.js", "../../etc/passwd"), None, "never outside");
     }
 }

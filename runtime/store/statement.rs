@@ -3,6 +3,7 @@
 //! Always true: a statement in the cache is reset. One that is running is not in the cache, so executing the same text
 //! again prepares a second, independent one.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -41,6 +42,8 @@ pub(crate) struct Prepared {
     /// It must run inside a transaction of ours.
     pub(crate) opens_unit: bool,
     pub(crate) notes: Notes,
+    /// How many b-trees each row it writes touches, and the schema epoch in which that was found out.
+    pub(crate) write_factor: Cell<Option<(u64, u64)>>,
 }
 
 impl Prepared {
@@ -60,6 +63,7 @@ impl Prepared {
             opens_unit: writes || notes.transactional_pragma,
             writes,
             notes,
+            write_factor: Cell::new(None),
             sql,
             statement,
         })

@@ -84,8 +84,9 @@ impl FileSet {
     /// To be called after the connection is closed and before anyone opens the file again.
     pub(crate) fn connection_closed(&self) {
         let Some(file) = self.created.lock().take() else { return };
-        // Closing has checkpointed and synced, unless someone else was reading: then it is up to us.
-        if self.created_unsynced.load(Ordering::Acquire) {
+        // Closing has checkpointed and synced, unless someone else was reading: then it is up to us. A database that
+        // never committed owes nobody anything.
+        if self.wal.get().is_some() && self.created_unsynced.load(Ordering::Acquire) {
             match file.sync_data() {
                 Ok(()) => self.created_unsynced.store(false, Ordering::Release),
                 Err(error) => {
@@ -232,7 +233,7 @@ fn sync_batch(batch: &mut Vec<Entry>) {
     for Entry { files, waiting } in batch.drain(..) {
         let mut result = files.sync_files().map_err(Arc::new);
         if result.is_ok() && files.directory_unsynced.load(Ordering::Acquire) {
-            // TODO(sync): one directory sync could serve the whole batch if it came after all of its files.
+            // Once per batch: every file of the batch had its name before the batch was taken.
             result = directories
                 .entry(files.directory().to_owned())
                 .or_insert_with(|| sync_directory(files.directory()).map_err(Arc::new))

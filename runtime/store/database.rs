@@ -1,0 +1,930 @@
+//! One open database: statements, transactions, emptying, closing.
+//!
+//! Owns: the connection, its statement caches, which transaction is open. Lives on one thread. Called by:
+//! `ext/storage` for user code, the host at the end of each turn.
+//! Always true: a statement that writes runs inside a transaction that we opened, so nothing commits but by
+//! `commit_turn` or `transaction_commit`. When SQLite rolled back on its own the database is broken and says so.
+//! Dropped: exclusive locking (no `-shm`, fewer system calls), because a facet can be copied while it is open.
+
+use std::cell::{Cell, RefCell};
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rusqlite::config::DbConfig;
+use rusqlite::fallible_iterator::FallibleIterator;
+use rusqlite::limits::Limit;
+use rusqlite::{Batch, Connection, OpenFlags, ToSql};
+
+use crate::authorizer::{Authorizer, Write};
+use crate::cursor::{Author, Core, Cursor, SharedCore};
+use crate::raw::GuardedConnection;
+use crate::statement::{Prepared, StatementCache};
+use crate::sync::{CommitTicket, FileSet, sync_directory};
+use crate::template::{self, Header};
+use crate::{SqlValue, StoreError};
+
+/// A checkpoint is due when the WAL has this many pages; SQLite's own default.
+const CHECKPOINT_PAGES: u32 = 1000;
+/// The progress handler is asked after this many steps of SQLite's virtual machine, some ten microseconds.
+const INTERRUPT_POLL_OPS: i32 = 1000;
+/// SQL text whose statements are kept prepared, as in workerd.
+const CACHED_SQL_BYTES_MAX: usize = 1 << 20;
+
+const ONLY_LAST_HAS_PARAMETERS: &str =
+    "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+const WRONG_NUMBER_OF_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
+const NO_STATEMENT: &str = "SQL code did not contain a statement.";
+const USE_TRANSACTION_API: &str = "To execute a transaction, please use the state.storage.transaction() or \
+     state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript \
+     API is safer because it will automatically roll back on exceptions, and because it interacts correctly with \
+     Durable Objects' automatic atomic write coalescing.";
+
+const NOTHING: &[SqlValue] = &[];
+
+#[rustfmt::skip]
+const LIMITS: [(Limit, i32); 11] = [
+    (Limit::SQLITE_LIMIT_LENGTH, 16 << 20),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
+    (Limit::SQLITE_LIMIT_COLUMN, 100),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
+    (Limit::SQLITE_LIMIT_COMPOUND_SELECT, 5),
+    (Limit::SQLITE_LIMIT_VDBE_OP, 25_000),
+    (Limit::SQLITE_LIMIT_FUNCTION_ARG, 127),
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, 50),
+    (Limit::SQLITE_LIMIT_VARIABLE_NUMBER, 100),
+    (Limit::SQLITE_LIMIT_TRIGGER_DEPTH, 10),
+];
+
+/// Asked now and then while a statement runs; `true` stops it.
+pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
+
+/// How to open a database.
+#[derive(Clone, Default)]
+pub struct OpenOptions {
+    pub storage_bytes_max: Option<u64>,
+    pub interrupt: Option<Interrupt>,
+}
+
+/// One database, opened by its only owner. Clones share it.
+#[derive(Clone)]
+pub struct Database(pub(crate) Rc<Inner>);
+
+/// The outermost open transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Outer {
+    None,
+    /// Opened by the first write of a turn, ends with the turn.
+    Implicit,
+    /// Opened by `transaction_begin`.
+    Explicit,
+}
+
+/// A savepoint within the outermost transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Frame {
+    Sync(u32),
+    Transaction(u32),
+}
+
+impl Frame {
+    fn name(self) -> String {
+        match self {
+            Self::Sync(id) => format!("_cf_sync_savepoint_{id}"),
+            Self::Transaction(id) => format!("_cf_savepoint_{id}"),
+        }
+    }
+}
+
+pub(crate) struct Inner {
+    path: PathBuf,
+    connection: RefCell<Option<Rc<GuardedConnection>>>,
+    user_statements: RefCell<StatementCache>,
+    own_statements: RefCell<StatementCache>,
+    cursors: RefCell<Vec<Weak<RefCell<Core>>>>,
+    cursors_prune_at: Cell<usize>,
+    outer: Cell<Outer>,
+    frames: RefCell<Vec<Frame>>,
+    broken: Cell<bool>,
+    /// Something was committed outside `commit_turn` whose ticket is still to be handed out.
+    owes_ticket: Cell<bool>,
+    /// `synchronous` is NORMAL; OFF before the first commit (see `sync`).
+    synchronous: Cell<bool>,
+    wal_pages: Arc<AtomicU32>,
+    files: Option<Arc<FileSet>>,
+    /// Which of our own tables are known to exist; forgotten at each rollback.
+    pub(crate) known_tables: Cell<u8>,
+    /// The newest `kv.list()` iterator.
+    pub(crate) kv_list: RefCell<Weak<RefCell<Core>>>,
+    pub(crate) kv_generation: Cell<u64>,
+    last_names: RefCell<Option<Rc<[String]>>>,
+    /// Counts the changes of the schema, rollbacks of such changes included.
+    pub(crate) schema_epoch: Cell<u64>,
+    rows_read: Cell<u64>,
+    rows_written: Cell<u64>,
+}
+
+impl Database {
+    /// Opens the database at `path`; creates it, and the directory it is in, when absent. No sync happens here: the
+    /// first commit's ticket covers the creation.
+    ///
+    /// # Errors
+    /// `NotADatabase`, `Corrupt`, `DatabaseIo`, `Io`.
+    pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        // Absolute, so that SQLite never takes a relative path that starts with `file:` for a URI.
+        let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
+        let (created, header) = create_or_inspect(&path)?;
+        let new_wal = created.is_some() || is_absent_or_empty(&FileSet::wal_path(&path))?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)
+            .map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+        let files = Arc::new(FileSet::new(path.clone(), created, new_wal));
+        let database = Self::with_connection(path, connection, Some(files), options)?;
+        if header == Header::OtherJournal {
+            database.0.run_own("PRAGMA journal_mode=WAL")?;
+        }
+        database.0.run_own(if new_wal { "PRAGMA synchronous=OFF" } else { "PRAGMA synchronous=NORMAL" })?;
+        database.0.synchronous.set(!new_wal);
+        Ok(database)
+    }
+
+    /// A database that exists only as long as it is open, for tests.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub fn open_in_memory(options: OpenOptions) -> Result<Self, StoreError> {
+        let path = PathBuf::from(":memory:");
+        let connection =
+            Connection::open_in_memory().map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+        Self::with_connection(path, connection, None, options)
+    }
+
+    fn with_connection(
+        path: PathBuf,
+        mut connection: Connection,
+        files: Option<Arc<FileSet>>,
+        options: OpenOptions,
+    ) -> Result<Self, StoreError> {
+        let authorizer = Authorizer::default();
+        let wal_pages = Arc::new(AtomicU32::new(0));
+        let configure = |connection: &mut Connection| {
+            for (limit, value) in LIMITS {
+                connection.set_limit(limit, value)?;
+            }
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
+            // Replaces SQLite's automatic checkpoint: `commit` decides.
+            let pages = wal_pages.clone();
+            connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
+                pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
+                Ok(())
+            }))?;
+            if let Some(interrupt) = options.interrupt {
+                let internal = authorizer.internal_flag();
+                connection.progress_handler(
+                    INTERRUPT_POLL_OPS,
+                    Some(move || !internal.load(Ordering::Relaxed) && interrupt()),
+                )?;
+            }
+            Ok(())
+        };
+        configure(&mut connection).map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+        let connection = Rc::new(GuardedConnection::new(connection, authorizer));
+        let database = Self(Rc::new(Inner {
+            path,
+            connection: RefCell::new(Some(connection)),
+            user_statements: RefCell::new(StatementCache::new(CACHED_SQL_BYTES_MAX)),
+            own_statements: RefCell::new(StatementCache::new(CACHED_SQL_BYTES_MAX)),
+            cursors: RefCell::default(),
+            cursors_prune_at: Cell::new(16),
+            outer: Cell::new(Outer::None),
+            frames: RefCell::default(),
+            broken: Cell::new(false),
+            owes_ticket: Cell::new(false),
+            synchronous: Cell::new(true),
+            wal_pages,
+            files,
+            known_tables: Cell::new(0),
+            kv_list: RefCell::default(),
+            kv_generation: Cell::new(0),
+            last_names: RefCell::default(),
+            schema_epoch: Cell::new(0),
+            rows_read: Cell::new(0),
+            rows_written: Cell::new(0),
+        }));
+        if let Some(bytes) = options.storage_bytes_max {
+            let pages = (bytes / template::PAGE_BYTES as u64).max(1);
+            database.0.run_own(&format!("PRAGMA max_page_count={pages}"))?;
+        }
+        Ok(database)
+    }
+
+    // ---- SQL for user code
+
+    /// Runs user SQL: all statements but the last to their end, the last to its first row. `bindings` belong to the last.
+    ///
+    /// # Errors
+    /// `Sql`, `Interrupted`, or a critical error. What the statements before the failed one did stays.
+    pub fn exec(&self, sql: &str, bindings: &[SqlValue]) -> Result<Cursor, StoreError> {
+        let inner = &self.0;
+        inner.check_usable()?;
+        let cached = inner.user_statements.borrow_mut().take(sql);
+        match cached {
+            Some(prepared) => inner.run_bound(prepared, bindings, Author::User),
+            None => inner.exec_text(sql, bindings),
+        }
+    }
+
+    /// The database's size in bytes, free pages not counted.
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn database_size(&self) -> Result<u64, StoreError> {
+        const SQL: &str = "SELECT (p.page_count - f.freelist_count) * s.page_size \
+            FROM pragma_page_count p, pragma_freelist_count f, pragma_page_size s";
+        let pages = self.0.ask_own(SQL, NOTHING, |row| match row.get(0) {
+            crate::ValueRef::Integer(bytes) => bytes,
+            _ => 0,
+        })?;
+        Ok(u64::try_from(pages.unwrap_or(0)).unwrap_or(0))
+    }
+
+    // ---- transactions
+
+    /// Commits what the turn wrote, if anything. A no-op while an explicit transaction is open. Unfinished writing
+    /// cursors are finished first; their remaining rows can still be fetched.
+    ///
+    /// # Errors
+    /// `CommitConstraint` or another critical error: everything is rolled back, the object must be reset.
+    pub fn commit_turn(&self) -> Result<Option<CommitTicket>, StoreError> {
+        let inner = &self.0;
+        if inner.outer.get() == Outer::Implicit {
+            inner.check_usable()?;
+            inner.commit()?;
+            return inner.ticket().map(Some);
+        }
+        if inner.owes_ticket.replace(false) {
+            return inner.ticket().map(Some);
+        }
+        Ok(None)
+    }
+
+    /// Rolls back everything that is not committed: for a turn that was terminated, or an object that is reset.
+    pub fn rollback_turn(&self) {
+        self.0.roll_back_all();
+    }
+
+    /// Opens a savepoint (`transactionSync`), in the turn's unit or the open transaction. They nest.
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn savepoint_begin(&self) -> Result<u32, StoreError> {
+        self.0.check_usable()?;
+        self.0.ensure_unit()?;
+        let id = u32::try_from(self.0.frames.borrow().len()).unwrap_or(u32::MAX);
+        self.0.push_frame(Frame::Sync(id))?;
+        Ok(id)
+    }
+
+    /// Ends a savepoint, and any opened after it; what was written stays part of the unit.
+    ///
+    /// # Errors
+    /// `EarlierCriticalError` if SQLite has rolled everything back meanwhile.
+    pub fn savepoint_release(&self, id: u32) -> Result<(), StoreError> {
+        self.0.check_usable()?;
+        self.0.release(Frame::Sync(id))
+    }
+
+    /// Undoes what was written since the savepoint, and ends it.
+    ///
+    /// # Errors
+    /// A critical error. None if everything is rolled back already.
+    pub fn savepoint_rollback(&self, id: u32) -> Result<(), StoreError> {
+        self.0.roll_back_to(Frame::Sync(id))
+    }
+
+    /// Opens an explicit transaction. The turn's unit is committed first, and its ticket returned; within another
+    /// transaction this is a savepoint.
+    ///
+    /// # Errors
+    /// As `commit_turn`.
+    pub fn transaction_begin(&self) -> Result<Option<CommitTicket>, StoreError> {
+        let inner = &self.0;
+        inner.check_usable()?;
+        if inner.outer.get() == Outer::Explicit {
+            let id = u32::try_from(inner.frames.borrow().len()).unwrap_or(u32::MAX);
+            inner.push_frame(Frame::Transaction(id))?;
+            return Ok(None);
+        }
+        let ticket = self.commit_turn()?;
+        inner.run_own("BEGIN IMMEDIATE")?;
+        inner.outer.set(Outer::Explicit);
+        Ok(ticket)
+    }
+
+    /// Commits the innermost explicit transaction. `None` for a nested one: nothing is committed before the outermost is.
+    ///
+    /// # Errors
+    /// `Sql` if a constraint forbids it: the transaction is rolled back, the object may go on. Or a critical error.
+    pub fn transaction_commit(&self) -> Result<Option<CommitTicket>, StoreError> {
+        let inner = &self.0;
+        inner.check_usable()?;
+        if let Some(frame) = inner.innermost_transaction() {
+            inner.release(frame)?;
+            return Ok(None);
+        }
+        if inner.outer.get() != Outer::Explicit {
+            return Ok(None);
+        }
+        inner.commit()?;
+        inner.ticket().map(Some)
+    }
+
+    /// Rolls the innermost explicit transaction back.
+    ///
+    /// # Errors
+    /// A critical error. None if everything is rolled back already.
+    pub fn transaction_rollback(&self) -> Result<(), StoreError> {
+        match self.0.innermost_transaction() {
+            Some(frame) => self.0.roll_back_to(frame),
+            None => {
+                self.0.roll_back_all();
+                Ok(())
+            }
+        }
+    }
+
+    /// Is an implicit or explicit transaction open?
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        self.0.outer.get() != Outer::None
+    }
+
+    /// Is an explicit transaction open?
+    #[must_use]
+    pub fn in_explicit_transaction(&self) -> bool {
+        self.0.outer.get() == Outer::Explicit
+    }
+
+    /// Has SQLite rolled back on its own, or a commit failed? Then every call fails, the object must be reset.
+    #[must_use]
+    pub fn is_broken(&self) -> bool {
+        self.0.broken.get()
+    }
+
+    /// Empties the database: tables, KV, metadata. Committed at once, as a whole; what the turn wrote before is gone with it.
+    /// Open cursors die. The next `commit_turn` returns the ticket.
+    ///
+    /// # Errors
+    /// `Sql` inside an explicit transaction or `transactionSync`. A critical error leaves all or nothing.
+    pub fn delete_all(&self) -> Result<(), StoreError> {
+        let inner = &self.0;
+        inner.check_usable()?;
+        if inner.outer.get() == Outer::Explicit || !inner.frames.borrow().is_empty() {
+            return Err(StoreError::sql("Cannot call deleteAll() within a transaction"));
+        }
+        inner.invalidate_kv_list();
+        inner.close_cursors("deleteAll() was called");
+        inner.roll_back_all();
+        inner.user_statements.borrow_mut().clear();
+        inner.own_statements.borrow_mut().clear();
+        let connection = inner.connection()?;
+        let _internally = connection.authorizer().internally();
+        // SQLite's way to empty a database whatever its schema looks like: one transaction that writes one page. VACUUM
+        // attaches its target, which our limit would forbid.
+        let reset = || {
+            connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
+            connection.execute_batch("VACUUM")
+        };
+        let result = reset();
+        let undo = connection
+            .set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)
+            .and_then(|_| connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0));
+        inner.forget();
+        result.and(undo.map(drop)).map_err(|error| {
+            inner.broken.set(true);
+            inner.sql_error(error)
+        })?;
+        inner.owes_ticket.set(true);
+        inner.after_commit()
+    }
+
+    /// Closes the database now, though clones and cursors may still exist; they fail from here on. What is not committed is
+    /// rolled back. Checkpoints, unless another process has the database open.
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    /// Rows read since the database was opened.
+    #[must_use]
+    pub fn rows_read(&self) -> u64 {
+        self.0.rows_read.get()
+    }
+
+    /// Rows and index entries written since the database was opened.
+    #[must_use]
+    pub fn rows_written(&self) -> u64 {
+        self.0.rows_written.get()
+    }
+}
+
+/// Opens the file and writes the template if there is nothing in it; then the handle is returned too.
+fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> {
+    let open = || fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let mut file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let dir = path.parent().unwrap_or(Path::new("/"));
+            create_dir_durably(dir).map_err(StoreError::io("create", dir))?;
+            open()
+        }
+        other => other,
+    }
+    .map_err(StoreError::io("open", path))?;
+    let mut start = Vec::with_capacity(template::PAGE_BYTES);
+    Read::by_ref(&mut file)
+        .take(template::PAGE_BYTES as u64)
+        .read_to_end(&mut start)
+        .map_err(StoreError::io("read", path))?;
+    let bytes = if start.len() < template::PAGE_BYTES {
+        start.len() as u64
+    } else {
+        file.metadata().map_err(StoreError::io("measure", path))?.len()
+    };
+    match template::inspect(&start, bytes) {
+        Header::NotADatabase => Err(StoreError::NotADatabase { path: path.to_owned() }),
+        Header::Blank => {
+            // A WAL without its database belongs to one that was removed: SQLite would replay it into ours.
+            let stale = FileSet::wal_path(path);
+            match fs::remove_file(&stale) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("remove", &stale)(error));
+                }
+                _ => {}
+            }
+            io::Seek::rewind(&mut file)
+                .and_then(|()| file.write_all(&template::IMAGE))
+                .map_err(StoreError::io("write", path))?;
+            Ok((Some(file), Header::Blank))
+        }
+        header => Ok((None, header)),
+    }
+}
+
+/// Rare (once per namespace), so its syncs happen right here.
+fn create_dir_durably(dir: &Path) -> io::Result<()> {
+    if dir.is_dir() {
+        return Ok(());
+    }
+    let Some(parent) = dir.parent() else { return Ok(()) };
+    create_dir_durably(parent)?;
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => sync_directory(parent),
+    }
+}
+
+fn is_absent_or_empty(path: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(StoreError::io("look for", path)(error)),
+    }
+}
+
+/// Is there nothing but white space, semicolons and comments?
+fn is_blank(sql: &str) -> bool {
+    let mut rest = sql;
+    loop {
+        rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace());
+        if rest.is_empty() || rest.starts_with('\0') {
+            return true;
+        } else if let Some(comment) = rest.strip_prefix("--") {
+            rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            rest = comment.split_once("*/").map_or("", |(_, rest)| rest);
+        } else {
+            return false;
+        }
+    }
+}
+
+impl Inner {
+    pub(crate) fn connection(&self) -> Result<Rc<GuardedConnection>, StoreError> {
+        self.connection.borrow().clone().ok_or(StoreError::Closed)
+    }
+
+    pub(crate) fn check_usable(&self) -> Result<(), StoreError> {
+        if self.broken.get() { Err(StoreError::EarlierCriticalError) } else { Ok(()) }
+    }
+
+    /// Translates an error, and notices when it took the transaction with it.
+    pub(crate) fn sql_error(&self, error: rusqlite::Error) -> StoreError {
+        let Ok(connection) = self.connection() else { return StoreError::Closed };
+        let offset = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::TooBig) => connection.error_offset(),
+            _ => None,
+        };
+        let rolled_back = self.outer.get() != Outer::None && connection.is_autocommit();
+        let error = StoreError::from_sqlite(error, &self.path, offset, rolled_back);
+        if rolled_back || error.is_critical() {
+            tracing::warn!(path = %self.path.display(), %error, rolled_back, "critical database error");
+            self.broken.set(true);
+        }
+        error
+    }
+
+    // ---- statements
+
+    /// A text that is not in the cache as a whole.
+    fn exec_text(self: &Rc<Self>, sql: &str, bindings: &[SqlValue]) -> Result<Cursor, StoreError> {
+        let mut rest = sql;
+        loop {
+            let Some((prepared, tail)) = self.prepare_first(rest, sql)? else {
+                return Err(StoreError::sql(NO_STATEMENT));
+            };
+            if is_blank(tail) {
+                return self.run_bound(prepared, bindings, Author::User);
+            }
+            if prepared.parameters > 0 {
+                return Err(StoreError::sql(ONLY_LAST_HAS_PARAMETERS));
+            }
+            let mut cursor = self.run_bound(prepared, &[], Author::User)?;
+            while cursor.next_row(&mut |_| {})? {}
+            rest = tail;
+        }
+    }
+
+    /// Prepares the first statement of `rest`; returns what follows it. `whole` is the cache key if nothing does.
+    fn prepare_first<'a>(
+        self: &Rc<Self>,
+        rest: &'a str,
+        whole: &str,
+    ) -> Result<Option<(Prepared, &'a str)>, StoreError> {
+        let connection = self.connection()?;
+        let authorizer = connection.authorizer();
+        authorizer.start_noting();
+        let mut empty = false;
+        let prepared = Prepared::new(&connection, "".into(), Default::default(), |connection| {
+            Batch::new(connection, rest).next()?.ok_or_else(|| {
+                empty = true;
+                rusqlite::Error::InvalidQuery
+            })
+        });
+        let notes = authorizer.take_notes();
+        let mut prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(_) if empty => return Ok(None),
+            Err(_) if notes.transaction => return Err(StoreError::sql(USE_TRANSACTION_API)),
+            Err(error) => return Err(self.sql_error(error)),
+        };
+        prepared.opens_unit |= notes.transactional_pragma;
+        prepared.notes = notes;
+        let tail = self.tail(&prepared, rest)?;
+        if is_blank(tail) {
+            prepared.sql = whole.into();
+        }
+        Ok(Some((prepared, tail)))
+    }
+
+    /// What follows the statement in `rest`. `rusqlite` does not tell where a statement ended. But the "expanded" text
+    /// of one without parameters is its own text, and behind one with parameters there must be nothing anyway.
+    fn tail<'a>(&self, prepared: &Prepared, rest: &'a str) -> Result<&'a str, StoreError> {
+        if prepared.parameters == 0 {
+            let text = prepared.statement.borrow_dependent().expanded_sql().unwrap_or_default();
+            // `Batch` skips empty statements before the first one.
+            let start = rest.find(&text).unwrap_or(0);
+            return Ok(rest.get(start + text.len()..).unwrap_or_default());
+        }
+        let connection = self.connection()?;
+        let mut batch = Batch::new(&connection, rest);
+        let next = batch.next().and_then(|_| batch.next());
+        match next {
+            Ok(None) => Ok(""),
+            Ok(Some(_)) | Err(_) => Err(StoreError::sql(ONLY_LAST_HAS_PARAMETERS)),
+        }
+    }
+
+    fn run_bound(
+        self: &Rc<Self>,
+        prepared: Prepared,
+        bindings: &[SqlValue],
+        author: Author,
+    ) -> Result<Cursor, StoreError> {
+        let (core, names) = self.start(prepared, bindings, author)?;
+        let open = core.is_open();
+        let core = Rc::new(RefCell::new(core));
+        if open {
+            self.register(&core);
+        }
+        Ok(Cursor { core, names })
+    }
+
+    fn start(
+        self: &Rc<Self>,
+        mut prepared: Prepared,
+        bindings: &[impl ToSql],
+        author: Author,
+    ) -> Result<(Core, Rc<[String]>), StoreError> {
+        if prepared.parameters != bindings.len() {
+            self.put_back(prepared, author);
+            return Err(StoreError::sql(WRONG_NUMBER_OF_BINDINGS));
+        }
+        let bound = prepared.statement.with_dependent_mut(|_, statement| {
+            bindings.iter().enumerate().try_for_each(|(index, value)| statement.raw_bind_parameter(index + 1, value))
+        });
+        if let Err(error) = bound {
+            let error = self.sql_error(error);
+            self.put_back(prepared, author);
+            return Err(error);
+        }
+        if prepared.opens_unit {
+            self.ensure_unit()?;
+        }
+        Core::start(self, prepared, author)
+    }
+
+    pub(crate) fn put_back(&self, prepared: Prepared, author: Author) {
+        if prepared.sql.is_empty() || self.connection.borrow().is_none() {
+            return;
+        }
+        match author {
+            Author::User => self.user_statements.borrow_mut().put(prepared),
+            Author::Store => self.own_statements.borrow_mut().put(prepared),
+        }
+    }
+
+    pub(crate) fn keep_last_names(&self, names: Rc<[String]>) {
+        *self.last_names.borrow_mut() = Some(names);
+    }
+
+    pub(crate) fn take_last_names(&self) -> Option<Rc<[String]>> {
+        self.last_names.borrow_mut().take()
+    }
+
+    /// Runs one of our own statements up to its first row.
+    pub(crate) fn start_own(self: &Rc<Self>, sql: &str, bindings: &[impl ToSql]) -> Result<Core, StoreError> {
+        let cached = self.own_statements.borrow_mut().take(sql);
+        let prepared = match cached {
+            Some(prepared) => prepared,
+            None => {
+                let connection = self.connection()?;
+                let _internally = connection.authorizer().internally();
+                let mut prepared = Prepared::new(&connection, sql.into(), Default::default(), |c| c.prepare(sql))
+                    .map_err(|error| self.sql_error(error))?;
+                // BEGIN, COMMIT and the like count as writing to SQLite. Ours open their unit themselves.
+                prepared.opens_unit = false;
+                prepared
+            }
+        };
+        self.start(prepared, bindings, Author::Store).map(|(core, _)| core)
+    }
+
+    /// Runs one of our own statements to its end.
+    pub(crate) fn run_own(self: &Rc<Self>, sql: &str) -> Result<(), StoreError> {
+        self.start_own(sql, NOTHING).map(drop)
+    }
+
+    /// The first row of one of our own statements.
+    pub(crate) fn ask_own<T>(
+        self: &Rc<Self>,
+        sql: &str,
+        bindings: &[impl ToSql],
+        mut read: impl FnMut(&crate::Row<'_>) -> T,
+    ) -> Result<Option<T>, StoreError> {
+        let mut core = self.start_own(sql, bindings)?;
+        let mut value = None;
+        core.next_row(&mut |row| value = Some(read(row)))?;
+        Ok(value)
+    }
+
+    pub(crate) fn count_rows(&self, read: u64, written: u64) {
+        self.rows_read.set(self.rows_read.get() + read);
+        self.rows_written.set(self.rows_written.get() + written);
+    }
+
+    pub(crate) fn schema_changed(&self) {
+        self.schema_epoch.set(self.schema_epoch.get() + 1);
+    }
+
+    /// How many indexes a row written by `write` changes.
+    pub(crate) fn indexes_written(self: &Rc<Self>, write: &Write) -> u64 {
+        let ask = |sql, bindings: &[SqlValue]| {
+            let (read, written) = (self.rows_read.get(), self.rows_written.get());
+            let count = self.ask_own(sql, bindings, |row| match row.get(0) {
+                crate::ValueRef::Integer(count) => u64::try_from(count).unwrap_or(0),
+                _ => 0,
+            });
+            self.rows_read.set(read);
+            self.rows_written.set(written);
+            count.ok().flatten().unwrap_or(0)
+        };
+        match write {
+            Write::Insert { table } => ask(
+                "SELECT count(*) FROM sqlite_schema WHERE type = 'index' AND tbl_name = ?1 COLLATE NOCASE",
+                &[SqlValue::Text(table.clone())],
+            ),
+            Write::Update { table, columns } => ask(
+                "SELECT count(DISTINCT l.name) FROM pragma_index_list(?1) l, pragma_index_info(l.name) i \
+                 WHERE instr(?2, ',' || lower(i.name) || ',') \
+                 AND EXISTS (SELECT 1 FROM sqlite_schema s WHERE s.type = 'index' AND s.name = l.name)",
+                &[
+                    SqlValue::Text(table.clone()),
+                    SqlValue::Text(format!(",{},", columns.join(",").to_ascii_lowercase())),
+                ],
+            ),
+            Write::Delete => 0,
+        }
+    }
+
+    // ---- cursors
+
+    pub(crate) fn register(&self, core: &SharedCore) {
+        let mut cursors = self.cursors.borrow_mut();
+        if cursors.len() >= self.cursors_prune_at.get() {
+            cursors.retain(|core| core.upgrade().is_some_and(|core| core.try_borrow().is_ok_and(|core| core.is_open())));
+            self.cursors_prune_at.set((cursors.len() * 2).max(16));
+        }
+        cursors.push(Rc::downgrade(core));
+    }
+
+    fn finish_writing_cursors(&self) {
+        let open: Vec<_> = self.cursors.borrow().iter().filter_map(Weak::upgrade).collect();
+        for core in open {
+            if let Ok(mut core) = core.try_borrow_mut() {
+                core.finish_writing();
+            }
+        }
+    }
+
+    fn close_cursors(&self, reason: &'static str) {
+        for core in self.cursors.take().iter().filter_map(Weak::upgrade) {
+            if let Ok(mut core) = core.try_borrow_mut() {
+                core.close(reason);
+            }
+        }
+    }
+
+    fn close_writing_cursors(&self) {
+        let open: Vec<_> = self.cursors.borrow().iter().filter_map(Weak::upgrade).collect();
+        for core in open {
+            if let Ok(mut core) = core.try_borrow_mut()
+                && core.writes()
+            {
+                core.close("its transaction was rolled back");
+            }
+        }
+    }
+
+    // ---- transactions
+
+    /// Opens the turn's unit if no transaction is open.
+    pub(crate) fn ensure_unit(self: &Rc<Self>) -> Result<(), StoreError> {
+        if self.outer.get() == Outer::None {
+            self.run_own("BEGIN IMMEDIATE")?;
+            self.outer.set(Outer::Implicit);
+        }
+        Ok(())
+    }
+
+    fn commit(self: &Rc<Self>) -> Result<(), StoreError> {
+        self.finish_writing_cursors();
+        let explicit = self.outer.get() == Outer::Explicit;
+        if self.connection()?.is_autocommit() {
+            self.broken.set(true);
+            return Err(StoreError::EarlierCriticalError);
+        }
+        match self.run_own("COMMIT") {
+            Ok(()) => {
+                self.outer.set(Outer::None);
+                self.frames.borrow_mut().clear();
+                self.after_commit()
+            }
+            Err(StoreError::Sql { message }) if message.contains("SQLITE_CONSTRAINT") => {
+                self.roll_back_all();
+                if explicit {
+                    return Err(StoreError::Sql { message });
+                }
+                self.broken.set(true);
+                Err(StoreError::CommitConstraint {
+                    message: format!(
+                        "Durable Object was reset and rolled back to its last known good state because the \
+                         application left the database in a state where constraints were violated: {message}"
+                    ),
+                })
+            }
+            Err(error) => {
+                self.roll_back_all();
+                self.broken.set(true);
+                Err(error)
+            }
+        }
+    }
+
+    fn after_commit(self: &Rc<Self>) -> Result<(), StoreError> {
+        let Some(files) = &self.files else { return Ok(()) };
+        files.open_wal()?;
+        if !self.synchronous.get() {
+            self.run_own("PRAGMA synchronous=NORMAL")?;
+            self.synchronous.set(true);
+        }
+        if self.wal_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
+            // Passive: does what it can and waits for nobody. Failing is no failure of the commit.
+            if let Err(error) = self.run_own("PRAGMA wal_checkpoint(PASSIVE)") {
+                tracing::warn!(path = %self.path.display(), %error, "checkpoint failed");
+            }
+        }
+        Ok(())
+    }
+
+    fn ticket(&self) -> Result<CommitTicket, StoreError> {
+        self.owes_ticket.set(false);
+        Ok(CommitTicket { files: self.files.clone() })
+    }
+
+    fn roll_back_all(self: &Rc<Self>) {
+        self.close_writing_cursors();
+        self.outer.set(Outer::None);
+        self.frames.borrow_mut().clear();
+        self.forget();
+        let Ok(connection) = self.connection() else { return };
+        if !connection.is_autocommit()
+            && let Err(error) = self.run_own("ROLLBACK")
+        {
+            tracing::error!(path = %self.path.display(), %error, "cannot roll back");
+            self.broken.set(true);
+        }
+    }
+
+    /// What was learned from a schema that may be gone.
+    fn forget(&self) {
+        self.known_tables.set(0);
+        self.schema_changed();
+    }
+
+    fn push_frame(self: &Rc<Self>, frame: Frame) -> Result<(), StoreError> {
+        self.run_own(&format!("SAVEPOINT {}", frame.name()))?;
+        self.frames.borrow_mut().push(frame);
+        Ok(())
+    }
+
+    fn innermost_transaction(&self) -> Option<Frame> {
+        self.frames.borrow().iter().rev().find(|frame| matches!(frame, Frame::Transaction(_))).copied()
+    }
+
+    /// Takes `frame` and those inside it off the stack; `false` if it is not there.
+    fn pop_frames(&self, frame: Frame) -> bool {
+        let mut frames = self.frames.borrow_mut();
+        let Some(position) = frames.iter().rposition(|open| *open == frame) else { return false };
+        frames.truncate(position);
+        true
+    }
+
+    fn release(self: &Rc<Self>, frame: Frame) -> Result<(), StoreError> {
+        if self.connection()?.is_autocommit() {
+            return Err(StoreError::EarlierCriticalError);
+        }
+        self.finish_writing_cursors();
+        if self.pop_frames(frame) {
+            self.run_own(&format!("RELEASE {}", frame.name()))?;
+        }
+        Ok(())
+    }
+
+    fn roll_back_to(self: &Rc<Self>, frame: Frame) -> Result<(), StoreError> {
+        if !self.pop_frames(frame) || self.connection()?.is_autocommit() {
+            return Ok(());
+        }
+        self.close_writing_cursors();
+        self.forget();
+        self.run_own(&format!("ROLLBACK TO {}", frame.name()))?;
+        self.run_own(&format!("RELEASE {}", frame.name()))
+    }
+
+    fn close(self: &Rc<Self>) {
+        self.close_cursors("the database was closed");
+        self.roll_back_all();
+        self.shut();
+    }
+
+    fn shut(&self) {
+        let Some(connection) = self.connection.take() else { return };
+        self.user_statements.borrow_mut().clear();
+        self.own_statements.borrow_mut().clear();
+        // An open transaction is rolled back by closing.
+        drop(connection);
+        if let Some(files) = &self.files {
+            files.connection_closed();
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}

@@ -1,0 +1,281 @@
+//! Key-value storage and the object's own metadata, in tables user SQL cannot name.
+//!
+//! One table serves the async and the sync KV API; both write through the turn's unit like SQL does. Values are bytes
+//! here (V8's serialisation). Order is that of UTF-8 bytes, which is SQLite's BINARY collation.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use rusqlite::types::ToSqlOutput;
+
+use crate::cursor::SharedCore;
+use crate::database::{Database, Inner};
+use crate::{Row, StoreError, ValueRef};
+
+const KV: u8 = 1;
+const METADATA: u8 = 2;
+
+/// Key 1 of `_cf_METADATA` is the alarm's time in nanoseconds, as in workerd.
+const ALARM_KEY: i64 = 1;
+
+/// Which keys `list` yields. The bounds apply together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KvRange {
+    pub start: Option<String>,
+    /// `start` itself is left out (`startAfter`).
+    pub start_exclusive: bool,
+    /// Always exclusive.
+    pub end: Option<String>,
+    pub prefix: Option<String>,
+    /// From the last key to the first; `start` is still the lower bound, and `limit` counts from the end.
+    pub reverse: bool,
+    pub limit: Option<u64>,
+}
+
+/// A lazy `kv.list()`. Only the newest of a database works.
+pub struct KvCursor {
+    /// `None`: there was nothing to list.
+    core: Option<SharedCore>,
+    database: Rc<Inner>,
+    generation: u64,
+}
+
+impl KvCursor {
+    /// The next key and value.
+    ///
+    /// # Errors
+    /// `KvListInvalidated` once a newer list was started or everything was deleted; else what SQLite met.
+    #[expect(clippy::should_implement_trait, reason = "fallible")]
+    pub fn next(&mut self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+        if self.database.kv_generation.get() != self.generation {
+            return Err(StoreError::KvListInvalidated);
+        }
+        let Some(core) = &self.core else { return Ok(None) };
+        let mut entry = None;
+        core.borrow_mut().next_row(&mut |row| entry = Some(entry_of(row)))?;
+        Ok(entry)
+    }
+}
+
+impl Database {
+    /// The value of a key.
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.check_usable()?;
+        if !self.0.has_table(KV)? {
+            return Ok(None);
+        }
+        self.0.ask_own("SELECT value FROM _cf_KV WHERE key = ?1", &[text(key)], |row| bytes_of(row.get(0)))
+    }
+
+    /// Sets a key's value.
+    ///
+    /// # Errors
+    /// `Sql` for more than 16 MiB, `DiskFull`, or a critical error.
+    pub fn kv_put(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+        self.0.check_usable()?;
+        self.0.ensure_table(KV)?;
+        let bindings = [text(key), blob(value)];
+        self.0.write_own(
+            "INSERT INTO _cf_KV (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+            &bindings,
+        )
+    }
+
+    /// Removes a key; was it there?
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn kv_delete(&self, key: &str) -> Result<bool, StoreError> {
+        self.0.check_usable()?;
+        if !self.0.has_table(KV)? {
+            return Ok(false);
+        }
+        self.0.ensure_unit()?;
+        self.0.write_own("DELETE FROM _cf_KV WHERE key = ?1", &[text(key)])?;
+        Ok(self.0.connection()?.changes() > 0)
+    }
+
+    /// The entries of a range, all at once. Does not disturb a `KvCursor`.
+    ///
+    /// # Errors
+    /// A critical error, or `Interrupted`.
+    pub fn kv_list(&self, range: &KvRange) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        let mut entries = Vec::new();
+        if let Some(core) = self.0.start_list(range)? {
+            while core.borrow_mut().next_row(&mut |row| entries.push(entry_of(row)))? {}
+        }
+        Ok(entries)
+    }
+
+    /// The entries of a range, read as they are asked for; ends the previous `KvCursor`.
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn kv_cursor(&self, range: &KvRange) -> Result<KvCursor, StoreError> {
+        let inner = &self.0;
+        inner.invalidate_kv_list();
+        let core = inner.start_list(range)?;
+        if let Some(core) = &core {
+            *inner.kv_list.borrow_mut() = Rc::downgrade(core);
+        }
+        Ok(KvCursor { core, database: inner.clone(), generation: inner.kv_generation.get() })
+    }
+
+    /// The alarm's time in nanoseconds since the epoch (workerd's unit), if one is set.
+    ///
+    /// # Errors
+    /// A critical error.
+    pub fn alarm_ns(&self) -> Result<Option<i64>, StoreError> {
+        self.0.check_usable()?;
+        if !self.0.has_table(METADATA)? {
+            return Ok(None);
+        }
+        let sql = "SELECT value FROM _cf_METADATA WHERE key = ?1";
+        let value = self.0.ask_own(sql, &[integer(ALARM_KEY)], |row| match row.get(0) {
+            ValueRef::Integer(time) => Some(time),
+            _ => None,
+        })?;
+        Ok(value.flatten())
+    }
+
+    /// Sets or clears the alarm's time, as part of the turn's unit.
+    ///
+    /// # Errors
+    /// `DiskFull` or a critical error.
+    pub fn set_alarm_ns(&self, time_ns: Option<i64>) -> Result<(), StoreError> {
+        self.0.check_usable()?;
+        if time_ns.is_none() && !self.0.has_table(METADATA)? {
+            return Ok(());
+        }
+        self.0.ensure_table(METADATA)?;
+        let value = time_ns.map_or(ToSqlOutput::Owned(rusqlite::types::Value::Null), integer);
+        self.0.write_own(
+            "INSERT INTO _cf_METADATA (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+            &[integer(ALARM_KEY), value],
+        )
+    }
+}
+
+impl Inner {
+    pub(crate) fn invalidate_kv_list(&self) {
+        self.kv_generation.set(self.kv_generation.get() + 1);
+        if let Some(core) = self.kv_list.take().upgrade()
+            && let Ok(mut core) = core.try_borrow_mut()
+        {
+            core.close("a newer list was started");
+        }
+    }
+
+    fn start_list(self: &Rc<Self>, range: &KvRange) -> Result<Option<SharedCore>, StoreError> {
+        self.check_usable()?;
+        if !self.has_table(KV)? {
+            return Ok(None);
+        }
+        let mut sql = String::from("SELECT key, value FROM _cf_KV");
+        // As raw bytes, because the first string behind all that start with the prefix need not be UTF-8.
+        let prefix = range.prefix.as_deref().filter(|prefix| !prefix.is_empty());
+        let behind_prefix = prefix.map(|prefix| {
+            let mut bytes = prefix.as_bytes().to_vec();
+            if let Some(last) = bytes.last_mut() {
+                *last += 1; // no byte of UTF-8 is 255
+            }
+            bytes
+        });
+        let mut bindings = Vec::new();
+        let mut glue = " WHERE ";
+        let mut bound = |sql: &mut String, condition: &str, value| {
+            bindings.push(value);
+            sql.push_str(std::mem::replace(&mut glue, " AND "));
+            sql.push_str(condition);
+            sql.push_str(" ?");
+            sql.push_str(&bindings.len().to_string());
+        };
+        // Only the higher of two lower bounds and the lower of two upper bounds: each index seek uses one.
+        match (range.start.as_deref(), prefix) {
+            (Some(start), Some(prefix)) if start < prefix => bound(&mut sql, "key >=", text(prefix)),
+            (Some(start), _) => {
+                bound(&mut sql, if range.start_exclusive { "key >" } else { "key >=" }, text(start));
+            }
+            (None, Some(prefix)) => bound(&mut sql, "key >=", text(prefix)),
+            (None, None) => {}
+        }
+        if let Some(end) = &range.end {
+            bound(&mut sql, "key <", text(end));
+        }
+        if let Some(behind) = &behind_prefix {
+            let value = ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(behind));
+            bound(&mut sql, "key <", value);
+        }
+        sql.push_str(if range.reverse { " ORDER BY key DESC" } else { " ORDER BY key" });
+        if let Some(limit) = range.limit {
+            bindings.push(integer(i64::try_from(limit).unwrap_or(i64::MAX)));
+            sql.push_str(" LIMIT ?");
+            sql.push_str(&bindings.len().to_string());
+        }
+        let core = Rc::new(RefCell::new(self.start_own(&sql, &bindings)?));
+        if core.borrow().is_open() {
+            self.register(&core);
+        }
+        Ok(Some(core))
+    }
+
+    fn write_own(self: &Rc<Self>, sql: &str, bindings: &[ToSqlOutput<'_>]) -> Result<(), StoreError> {
+        self.start_own(sql, bindings).map(drop)
+    }
+
+    fn has_table(self: &Rc<Self>, table: u8) -> Result<bool, StoreError> {
+        if self.known_tables.get() & table != 0 {
+            return Ok(true);
+        }
+        let name = if table == KV { "_cf_KV" } else { "_cf_METADATA" };
+        let found = self.ask_own("SELECT 1 FROM sqlite_schema WHERE name = ?1", &[text(name)], |_| ())?.is_some();
+        if found {
+            self.known_tables.set(self.known_tables.get() | table);
+        }
+        Ok(found)
+    }
+
+    /// Opens the unit and creates the table within it. In workerd's words, to the space.
+    fn ensure_table(self: &Rc<Self>, table: u8) -> Result<(), StoreError> {
+        self.ensure_unit()?;
+        if self.known_tables.get() & table == 0 {
+            self.run_own(if table == KV {
+                "CREATE TABLE IF NOT EXISTS _cf_KV (\n        key TEXT PRIMARY KEY,\n        value BLOB\n      ) WITHOUT ROWID"
+            } else {
+                "CREATE TABLE IF NOT EXISTS _cf_METADATA (\n        key INTEGER PRIMARY KEY,\n        value BLOB\n      )"
+            })?;
+            self.known_tables.set(self.known_tables.get() | table);
+        }
+        Ok(())
+    }
+}
+
+fn text(value: &str) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(value.as_bytes()))
+}
+
+fn blob(value: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Blob(value))
+}
+
+fn integer(value: i64) -> ToSqlOutput<'static> {
+    ToSqlOutput::Owned(rusqlite::types::Value::Integer(value))
+}
+
+fn entry_of(row: &Row<'_>) -> (String, Vec<u8>) {
+    let key = match row.get(0) {
+        ValueRef::Text(key) => String::from_utf8_lossy(key).into_owned(),
+        _ => String::new(),
+    };
+    (key, bytes_of(row.get(1)))
+}
+
+fn bytes_of(value: ValueRef<'_>) -> Vec<u8> {
+    match value {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => bytes.to_vec(),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => Vec::new(),
+    }
+}
