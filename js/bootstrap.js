@@ -4,7 +4,7 @@
 import { core } from "ext:core/mod.js";
 import { op_rpc_callbacks } from "ext:core/ops";
 import { complete } from "ext:facetd_rpc/00_context.js";
-import { dataCloneError, describe, packError, release, revive } from "ext:facetd_rpc/10_clone.js";
+import { dataCloneError, describe, packError, passable, release, revive } from "ext:facetd_rpc/10_clone.js";
 import { boot, cancel, construct, deliver, destroy, logError } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_durable_object/00_durable_object.js";
 import "ext:facetd_loader/00_loader.js";
@@ -17,6 +17,27 @@ const { defineEventHandler, saveGlobalThisReference, setEventTargetData, EventTa
   "ext:deno_web/02_event.js",
 );
 
+const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+
+// Errors that Rust throws by class name.
+for (const name of [
+  "AbortError",
+  "DataCloneError",
+  "DataError",
+  "InvalidAccessError",
+  "InvalidCharacterError",
+  "InvalidStateError",
+  "NetworkError",
+  "NotSupportedError",
+  "OperationError",
+  "SyntaxError",
+  "TimeoutError",
+  "TypeMismatchError",
+]) {
+  core.registerErrorBuilder(`DOMException${name}`, (message) => new DOMException(message, name));
+}
+core.registerErrorBuilder("DOMExceptionQuotaExceededError", (message) => new QuotaExceededError(message));
+
 const global = globalThis;
 for (const [name, value] of Object.entries(globals)) {
   Object.defineProperty(global, name, { value, writable: true, configurable: true, enumerable: false });
@@ -28,7 +49,7 @@ saveGlobalThisReference(global);
 setEventTargetData(global);
 for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
   Object.defineProperty(global, name, {
-    value: EventTarget.prototype[name].bind(global),
+    value: (...args) => Reflect.apply(EventTarget.prototype[name], global, args),
     writable: true,
     configurable: true,
     enumerable: false,
@@ -50,6 +71,7 @@ function start() {
     revive,
     cloneError: dataCloneError,
     packError,
+    passable,
     cancel,
     release,
   });

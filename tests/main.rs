@@ -2,3 +2,5 @@
 
 mod conformance;
 mod harness;
+mod hostile;
+mod limits;

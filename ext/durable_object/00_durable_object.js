@@ -11,7 +11,7 @@ import {
 } from "ext:core/ops";
 import { currentIo, forget, derivedFrame, inFrame, keepBusy, whenDone } from "ext:facetd_rpc/00_context.js";
 import { DurableObjectId, makeId } from "ext:facetd_rpc/05_ids.js";
-import { hooks, logError, worker } from "ext:facetd_rpc/40_events.js";
+import { hooks, logError, requirePromise, worker } from "ext:facetd_rpc/40_events.js";
 import { makeStub, ObjectStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectStorage, enterSection } from "ext:facetd_storage/00_storage.js";
 import { DurableObjectFacets, kDeleteAll } from "ext:facetd_facets/00_facets.js";
@@ -85,7 +85,7 @@ Object.defineProperty(DurableObjectNamespace.prototype, Symbol.toStringTag, {
 function objectStub(namespace, id) {
   const stub = makeStub(ObjectStub, op_namespace_object(namespace, id.toString(), id.name ?? null));
   stub.id = id;
-  if (id.name !== undefined) stub.name = id.name;
+  stub.name = id.name;
   return stub;
 }
 
@@ -108,6 +108,7 @@ class DurableObjectState {
   }
 
   waitUntil(promise) {
+    requirePromise(promise, "DurableObjectState");
     const held = Promise.resolve(promise);
     held.catch((error) => logError("waitUntil", error));
     keepBusy(this.#io, held);

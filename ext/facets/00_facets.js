@@ -12,7 +12,7 @@ import {
   op_facet_start,
 } from "ext:core/ops";
 import { currentIo, derivedFrame, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
-import { kHandle, kIsClass } from "ext:facetd_rpc/10_clone.js";
+import { kHandle, kIsClass, kNotPassable } from "ext:facetd_rpc/10_clone.js";
 import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
 
@@ -47,7 +47,7 @@ function startOptions(options) {
   const isClass = cls !== undefined && cls !== null && cls[kIsClass] === true && cls[kHandle] !== undefined;
   if (!isClass) throw new TypeError(BAD_CLASS);
   const { id } = options;
-  if (id === undefined || id === null) return [cls[kHandle], 0, "", null];
+  if (id === undefined) return [cls[kHandle], 0, "", null];
   if (id instanceof DurableObjectId) return [cls[kHandle], 1, id.toString(), id.name ?? null];
   return [cls[kHandle], 2, String(id), null];
 }
@@ -70,7 +70,11 @@ export class DurableObjectFacets {
     }
     // Nothing starts before the stub is used; from then on it belongs to one incarnation.
     let handle;
-    return makeStub(ServiceStub, () => (handle ??= this.#attach(text, startCallback)));
+    const stub = makeStub(ServiceStub, () => (handle ??= this.#attach(text, startCallback)));
+    Object.defineProperty(stub, kNotPassable, {
+      value: "Stubs pointing to Durable Object facets are not serializable.",
+    });
+    return stub;
   }
 
   #attach(name, startCallback) {

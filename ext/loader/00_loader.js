@@ -14,7 +14,7 @@ import {
 import { keepBusy, requireIo } from "ext:facetd_rpc/00_context.js";
 import { kHandle, kIsClass } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { DurableObjectClass, makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { DurableObjectClass, Fetcher, makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { makeNamespace } from "ext:facetd_durable_object/00_durable_object.js";
 
 const CODE_BYTES_MAX = 64 << 20;
@@ -163,6 +163,7 @@ class WorkerStub {
     this.#handle = handle;
   }
   getEntrypoint(name, options) {
+    checkOptions("getEntrypoint", options);
     const limits = limitsOf(options?.limits, "EntrypointOptions");
     return makeStub(
       ServiceStub,
@@ -170,10 +171,19 @@ class WorkerStub {
     );
   }
   getDurableObjectClass(name, options) {
+    checkOptions("getDurableObjectClass", options);
     const limits = limitsOf(options?.limits, "EntrypointOptions");
     return new DurableObjectClass(
       op_loader_class(this.#handle, entryName(name), propsOf(options), limits),
       kHandle,
+    );
+  }
+}
+
+function checkOptions(method, options) {
+  if (options !== undefined && options !== null && typeof options !== "object") {
+    throw new TypeError(
+      `Failed to execute '${method}' on 'WorkerStub': parameter 2 is not of type 'EntrypointOptions'.`,
     );
   }
 }
@@ -230,7 +240,7 @@ hooks.makeBinding = (kind, value) => {
     case 1:
       return makeNamespace(value);
     case 2:
-      return makeStub(ServiceStub, value);
+      return makeStub(Fetcher, value);
     case 3:
       return new DurableObjectClass(value, kHandle);
     case 4:

@@ -129,12 +129,12 @@ fn op_loader_provide<'s>(
     let outbound = outbound.target().map_err(JsErrorBox::from_err)?.clone();
     match outbound.kind() {
         TargetKind::Facet => {
-            throw(scope, "Error", "Stubs pointing to Durable Object facets are not serializable.");
-            return Ok(());
+            let text = "Stubs pointing to Durable Object facets are not serializable.";
+            return Err(JsErrorBox::new("DOMExceptionDataCloneError", text));
         }
         TargetKind::DynamicService => {
-            throw(scope, "Error", "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.");
-            return Ok(());
+            let text = "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.";
+            return Err(JsErrorBox::new("DOMExceptionDataCloneError", text));
         }
         TargetKind::Service | TargetKind::Object | TargetKind::Export => {}
     }

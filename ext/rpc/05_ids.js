@@ -8,7 +8,8 @@ export class DurableObjectId {
   constructor(key, hex, name) {
     if (key !== kKey) throw new TypeError("Illegal constructor");
     this.#hex = hex;
-    if (name !== undefined) this.name = name;
+    this.jurisdiction = undefined;
+    this.name = name;
   }
   toString() {
     return this.#hex;
@@ -21,10 +22,8 @@ export class DurableObjectId {
     }
     return this.#hex === other.#hex;
   }
-  get jurisdiction() {
-    return undefined;
-  }
 }
+Object.defineProperty(DurableObjectId.prototype, Symbol.toStringTag, { value: "DurableObjectId" });
 
 export function makeId(hex, name) {
   return new DurableObjectId(kKey, hex, name ?? undefined);

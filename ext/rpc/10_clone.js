@@ -6,7 +6,7 @@
 
 import { core } from "ext:core/mod.js";
 import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
-import { currentIo } from "ext:facetd_rpc/00_context.js";
+import { currentIo, derivedFrame, inFrame } from "ext:facetd_rpc/00_context.js";
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
@@ -27,6 +27,7 @@ const TAG_RESPONSE = 5;
 const TAG_STREAM = 6;
 const TAG_BLOB = 7;
 const TAG_FUNCTION = 8;
+const TAG_ERROR = 9;
 
 export function dataCloneError(message) {
   return new DOMException(message, "DataCloneError");
@@ -37,6 +38,8 @@ function unsupported(name) {
     `Could not serialize object of type "${name}". This type does not support serialization.`,
   );
 }
+
+const kNames = { __proto__: null, SqlStorageCursor: "Cursor" };
 
 const NOT_PASSABLE = [
   undefined,
@@ -53,7 +56,9 @@ let lastExport = 0;
 /** @returns a handle for a stub of `value`, which stays reachable until the last stub is gone. */
 export function exportValue(value) {
   const number = ++lastExport;
-  exported.set(number, { value, io: currentIo() });
+  const io = currentIo();
+  // Whoever exported it stays alive while somebody has a stub of it.
+  exported.set(number, { value, io, letGo: types.hold(io) });
   return op_rpc_export(number);
 }
 
@@ -66,12 +71,19 @@ export function release(number) {
   const entry = exported.get(number);
   exported.delete(number);
   if (entry === undefined || !entry.io?.context.alive) return;
-  const dispose = entry.value?.[Symbol.dispose];
-  if (typeof dispose === "function") dispose.call(entry.value);
+  try {
+    const dispose = entry.value?.[Symbol.dispose];
+    if (typeof dispose === "function") inFrame(derivedFrame(entry.io), dispose, entry.value);
+  } finally {
+    entry.letGo();
+  }
 }
 
 /** Set by the files that define the types: clone must know them, they must know clone. */
 export const types = {
+  hold: () => () => {},
+  AbortSignal: undefined,
+  stored: [],
   RpcTarget: undefined,
   describeBody: undefined,
   reviveRequest: undefined,
@@ -87,7 +99,15 @@ export const types = {
   ReadableStream: undefined,
   blobParts: undefined,
   headerPairs: undefined,
+  /** Classes of ours and of the web that are never stored. */
+  platform: new Set(),
+  reviving: "ServiceStub",
 };
+
+/** A message on objects that can never be passed: facet stubs. */
+export const kNotPassable = Symbol("notPassable");
+/** The type's name on RpcPromises and RpcProperties. */
+export const kPromise = Symbol("rpcPromise");
 
 /** Stands in for a function or callable stub, which V8 refuses before it asks us. */
 class Passed {
@@ -103,6 +123,9 @@ function is(value, type) {
 /** Called by Rust. `mode`: 0 rpc, 1 env, 2 props, 3 storage. */
 export function describe(object, mode) {
   if (object instanceof Passed) return describePassed(object.value, mode);
+  if (object instanceof Error || object instanceof DOMException) return [TAG_ERROR, packError(object)];
+  const message = object[kNotPassable];
+  if (message !== undefined) throw dataCloneError(message);
   const handle = object[kHandle];
   if (handle !== undefined) return describeHandle(object, handle, mode);
   if (is(object, types.RpcTarget)) {
@@ -125,8 +148,11 @@ export function describe(object, mode) {
     return [is(object, types.Request) ? TAG_REQUEST : TAG_RESPONSE, fields, body];
   }
   if (is(object, types.Blob)) return [TAG_BLOB, types.blobParts(object)];
-  if (mode === MODE_STORAGE) return undefined;
-  throw unsupported(object.constructor?.name ?? "Object");
+  if (is(object, types.AbortSignal)) throw dataCloneError("AbortSignal serialization is not enabled.");
+  const name = object.constructor?.name ?? "Object";
+  // The instances of a user's own classes are stored as plain objects; the platform's are refused.
+  if (mode === MODE_STORAGE && !types.platform.has(object.constructor)) return undefined;
+  throw unsupported(kNames[name] ?? name);
 }
 
 function describeHandle(object, handle, mode) {
@@ -142,9 +168,10 @@ function describeHandle(object, handle, mode) {
 export const kIsClass = Symbol("isClass");
 
 function describePassed(value, mode) {
+  const pending = value[kPromise];
+  if (pending !== undefined) throw unsupported(pending);
   const handle = value[kHandle];
   if (handle !== undefined) return describeHandle(value, handle, mode);
-  if (mode === MODE_ENV) throw dataCloneError(`${String(value)} could not be cloned.`);
   return [TAG_FUNCTION, null, exportValue(value)];
 }
 
@@ -164,6 +191,8 @@ export function revive(tag, standIn, handle, kind) {
       return types.reviveResponse(standIn, handle);
     case TAG_STREAM:
       return types.reviveStream(handle);
+    case TAG_ERROR:
+      return unpackError(standIn);
     case TAG_BLOB:
       return new types.Blob(standIn.parts, { type: standIn.type });
     default:
@@ -172,14 +201,27 @@ export function revive(tag, standIn, handle, kind) {
 }
 
 /**
+ * Called by Rust when V8 refused a value: `[copy]` with its callables replaced, or undefined if the
+ * refusal stands. `refused`: what V8 threw.
+ */
+export function passable(value, refused, mode) {
+  if (refused?.name !== "DataCloneError") return undefined;
+  const copy = withPassed(value, mode);
+  return copy === undefined ? undefined : [copy];
+}
+
+/**
  * A copy of `value` in which functions and callable stubs are replaced by something V8 lets us
  * describe; `undefined` if there is none, so that the refusal of V8 stands.
  */
-export function withPassed(value) {
+function withPassed(value, mode) {
   let found = false;
   const seen = new Map();
   const walk = (v) => {
     if (typeof v === "function") {
+      // Outside RPC only stubs may pass; a plain function keeps V8's own refusal.
+      const known = v[kHandle] !== undefined || v[kPromise] !== undefined;
+      if (mode !== MODE_RPC && !known) return v;
       found = true;
       return new Passed(v);
     }
@@ -235,33 +277,30 @@ export function packError(thrown) {
   }
   if (!(thrown instanceof Error)) {
     return typeof thrown === "object" && thrown !== null
-      ? { value: withPassed(thrown) ?? thrown }
+      ? { value: thrown }
       : { text: String(thrown) };
   }
   const own = {};
   for (const key of Object.keys(thrown)) {
-    if (key !== "remote" && key !== "durableObjectReset" && key !== "retryable") {
-      own[key] = thrown[key];
-    }
+    if (key !== "remote") own[key] = thrown[key];
   }
-  if (Object.hasOwn(thrown, "cause")) own.cause = thrown.cause;
+  for (const key of ["cause", "errors"]) if (Object.hasOwn(thrown, key)) own[key] = thrown[key];
   const packed = {
     class: nativeClassOf(thrown),
     name: String(thrown.name),
-    message: String(thrown.message),
+    message: typeof thrown.message === "string" ? thrown.message : "",
     stack: String(thrown.stack),
   };
-  if (thrown.retryable === true && thrown[kHostMade] === true) packed.retryable = true;
   try {
-    if (Object.keys(own).length > 0 || "cause" in own) packed.own = structuredClone(own);
+    if (Object.keys(own).length > 0) {
+      structuredClone(own);
+      packed.own = own;
+    }
   } catch {
     // An own property that cannot cross is dropped with its siblings; class and message survive.
   }
   return packed;
 }
-
-/** Marks errors this runtime made, whose flags are true. */
-export const kHostMade = Symbol("hostMade");
 
 function nativeClassOf(error) {
   for (let proto = Object.getPrototypeOf(error); proto !== null; proto = Object.getPrototypeOf(proto)) {
@@ -277,13 +316,9 @@ export function unpackError(packed) {
   if ("text" in packed) return new Error(packed.text);
   const Class = NATIVE_ERRORS[packed.class] ?? Error;
   const error = Class === AggregateError ? new AggregateError([], packed.message) : new Class(packed.message);
-  if (packed.name !== error.name) {
-    Object.defineProperty(error, "name", { value: packed.name, configurable: true, writable: true });
+  if (packed.name !== error.name) error.name = packed.name;
+  for (const key of Object.keys(packed.own ?? {})) {
+    Object.defineProperty(error, key, { value: packed.own[key], configurable: true, writable: true, enumerable: true });
   }
-  if (packed.own !== undefined) Object.assign(error, packed.own);
-  if (packed.own?.cause !== undefined) {
-    Object.defineProperty(error, "cause", { value: packed.own.cause, configurable: true, writable: true, enumerable: false });
-  }
-  if (packed.retryable) error.retryable = true;
   return error;
 }

@@ -2,7 +2,7 @@
 // API: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/
 
 import { core } from "ext:core/mod.js";
-import { kHostMade, unpackError } from "ext:facetd_rpc/10_clone.js";
+import { unpackError } from "ext:facetd_rpc/10_clone.js";
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
@@ -27,7 +27,6 @@ export function hostError(name, message, flags = 0, limit = undefined) {
   const error = name === "DataCloneError"
     ? new DOMException(message, name)
     : new (CLASSES[name] ?? Error)(message);
-  Object.defineProperty(error, kHostMade, { value: true });
   if (limit !== undefined) [error.code, error.limit, error.used] = limit;
   return flagged(error, flags);
 }

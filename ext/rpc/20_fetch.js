@@ -47,9 +47,12 @@ function streamToWire(io, stream, length) {
     stream.getReader();
     return [backing.rid];
   }
-  const rid = op_body_pipe(length ?? -1);
+  const rid = op_body_pipe(length ?? fixedLengths.get(stream) ?? -1);
   return [rid, pump(io, stream, rid)];
 }
+
+/** Byte lengths of the readable sides of FixedLengthStreams. */
+export const fixedLengths = new WeakMap();
 
 async function pump(io, stream, rid) {
   const reader = stream.getReader();
@@ -178,7 +181,7 @@ export async function fetchThrough(io, handleOf, input, init, { network = false 
     if (status === 303 ? method !== "GET" && method !== "HEAD" : status < 303 && method === "POST") {
       method = "GET";
       body = null;
-      headers = headers.filter(([name]) => !/^content-/i.test(name));
+      headers = headers.filter(([name]) => !/^content-(length|encoding)$/i.test(name));
     } else if (body !== null) {
       if (again === undefined) {
         throw new TypeError(

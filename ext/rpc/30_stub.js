@@ -4,8 +4,8 @@
 // A stub is an ordinary object whose prototype is a Proxy: every property it does not have is a
 // method or property over there. So structured clone meets an object it can describe, not a Proxy.
 
-import { op_rpc_call } from "ext:core/ops";
-import { exportValue, kHandle, kIsClass, types, withPassed } from "ext:facetd_rpc/10_clone.js";
+import { op_rpc_call, op_rpc_dispose } from "ext:core/ops";
+import { exportValue, kHandle, kIsClass, kPromise, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
@@ -18,14 +18,7 @@ function send(stub, path, args) {
   return new Promise((resolve, reject) => {
     const handle = stub[kHandle];
     const { number } = io.context;
-    let call;
-    try {
-      call = op_rpc_call(handle, number, io.event, io.section, path, args);
-    } catch (refused) {
-      const passed = refused?.name === "DataCloneError" ? withPassed(args) : undefined;
-      if (passed === undefined) throw refused;
-      call = op_rpc_call(handle, number, io.event, io.section, path, passed);
-    }
+    const call = op_rpc_call(handle, number, io.event, io.section, path, args);
     whenDone(io, call, (kind, ...rest) => {
       if (kind === 0) resolve(rest[0]);
       else reject(completionError(kind, ...rest));
@@ -53,9 +46,6 @@ function walk(value, path, args) {
   return Reflect.apply(value, self, args);
 }
 
-/** Marks RpcPromises and RpcProperties. */
-const kPromise = Symbol("rpcPromise");
-
 export class RpcPromise {}
 export class RpcProperty {}
 
@@ -75,7 +65,7 @@ function makeCallable(Type, run, path, base) {
         case "finally":
           return (...args) => promise().finally(...args);
         case kPromise:
-          return true;
+          return Type.name;
         case kHandle:
           return undefined;
         case Symbol.toStringTag:
@@ -143,13 +133,15 @@ function stubType(name) {
   }
   Object.defineProperties(prototype, {
     constructor: { value: Type },
-    [Symbol.toStringTag]: { value: "Fetcher" },
+    [Symbol.toStringTag]: { value: name === "DurableObject" ? name : "Fetcher" },
   });
   Type.prototype = new Proxy(prototype, traps);
   return Type;
 }
 
-/** Service bindings, entry points, facets. */
+/** Stubs that arrive in `env`. */
+export const Fetcher = stubType("Fetcher");
+/** Entry points, facets, stubs that arrive over RPC. */
 export const ServiceStub = stubType("ServiceStub");
 /** Root Durable Objects. */
 export const ObjectStub = stubType("DurableObject");
@@ -166,20 +158,32 @@ export function makeStub(Type, handle) {
 }
 
 /** `RpcStub`: a function or `RpcTarget` elsewhere. Looks like a function. */
-function makeRpcStub(handle) {
-  const stub = { [kHandle]: handle };
+function makeRpcStub(handle, shared = { stubs: 0 }) {
+  shared.stubs++;
+  let disposed = false;
+  const stub = {
+    get [kHandle]() {
+      if (disposed) throw new Error("RPC stub used after being disposed.");
+      return handle;
+    },
+  };
+  const dispose = () => {
+    if (disposed) return;
+    disposed = true;
+    if (--shared.stubs === 0) op_rpc_dispose(handle);
+  };
   const root = callable(stub, []);
   return new Proxy(noop, {
     get(_target, name, receiver) {
       switch (name) {
         case kHandle:
-          return handle;
+          return stub[kHandle];
         case "dup":
-          return () => makeRpcStub(handle);
+          return () => makeRpcStub(stub[kHandle], shared);
         case "onRpcBroken":
           return noop;
         case Symbol.dispose:
-          return noop;
+          return dispose;
         case Symbol.toStringTag:
           return "JsRpcStub";
         case "constructor":
@@ -219,6 +223,10 @@ export class DurableObjectClass {
   }
 }
 
+Object.defineProperty(DurableObjectClass.prototype, Symbol.toStringTag, { value: "DurableObjectClass" });
+
 types.RpcTarget = RpcTarget;
-types.reviveStub = (handle, kind) => kind === EXPORT_KIND ? makeRpcStub(handle) : makeStub(ServiceStub, handle);
+types.reviveStub = (handle, kind) => kind === EXPORT_KIND
+  ? makeRpcStub(handle)
+  : makeStub(types.reviving === "Fetcher" ? Fetcher : ServiceStub, handle);
 types.reviveClass = (handle) => new DurableObjectClass(handle, kHandle);

@@ -12,7 +12,7 @@ import {
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
 import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
-import { exportedValue, kHandle, kIsClass, kRefuse, withPassed } from "ext:facetd_rpc/10_clone.js";
+import { exportedValue, kHandle, kIsClass, kRefuse, types } from "ext:facetd_rpc/10_clone.js";
 import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 
@@ -44,6 +44,8 @@ export const worker = {
   env: {},
   exports: { __proto__: null },
   ctxExports: undefined,
+  /** Compatibility flags in force. @type {Set<string>} */
+  flags: new Set(),
   /** Classes with a namespace: name to the object that stands for it in `ctx.exports`. */
   namespaces: new Map(),
 };
@@ -52,24 +54,35 @@ export const worker = {
 const objects = new Map();
 
 /** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
-export const hooks = { makeState: undefined, makeBinding: undefined };
+export const hooks = { makeState: undefined, makeBinding: undefined, applyFlags: undefined };
 
 // ---- entry points
 
 function lookup(name) {
   const key = name ?? "default";
   if (!Object.hasOwn(worker.exports, key)) {
-    throw new Error(
-      name === null ? "Worker has no default entrypoint." : `Worker has no such entrypoint: ${key}`,
-    );
+    throw new NoEntrypoint(name);
   }
   const entry = worker.exports[key];
-  if (isClass(entry, DurableObject)) throw new Error(`Worker has no such entrypoint: ${key}`);
+  if (typeof entry === "function" && !isClass(entry, WorkerEntrypoint)) throw new NoEntrypoint(name);
   return entry;
+}
+
+/** Ours, not user code's: it crosses without `remote`. */
+class NoEntrypoint extends Error {
+  constructor(name) {
+    super(name === null ? "Worker has no default entrypoint." : `Worker has no such entrypoint: ${name}`);
+  }
 }
 
 function isClass(value, Base) {
   return typeof value === "function" && (value === Base || value.prototype instanceof Base);
+}
+
+export function requirePromise(promise, type) {
+  if (typeof promise?.then !== "function") {
+    throw new TypeError(`Failed to execute 'waitUntil' on '${type}': parameter 1 is not of type 'Promise'.`);
+  }
 }
 
 /** What a stateless handler gets as `ctx`. */
@@ -81,6 +94,7 @@ class ExecutionContext {
     this.exports = worker.ctxExports;
   }
   waitUntil(promise) {
+    requirePromise(promise, "ExecutionContext");
     this.#event.hold(promise);
   }
   passThroughOnException() {}
@@ -88,6 +102,8 @@ class ExecutionContext {
     this.#event.fail(reason ?? new Error("The request was aborted."));
   }
 }
+
+Object.defineProperty(ExecutionContext.prototype, Symbol.toStringTag, { value: "ExecutionContext" });
 
 /** One delivered event: knows when everything it started is over. */
 class Event {
@@ -109,6 +125,16 @@ class Event {
         this.over();
       },
     );
+  }
+
+  /** As `hold`, until the returned function is called. */
+  keep() {
+    this.#open++;
+    let kept = true;
+    return () => {
+      if (kept) this.over();
+      kept = false;
+    };
   }
 
   over() {
@@ -143,15 +169,9 @@ class Event {
     if (this.answered) return;
     this.answered = true;
     try {
-      op_rpc_answer_value(this.number, value);
-    } catch (refused) {
-      try {
-        const passed = refused?.name === "DataCloneError" ? withPassed(value) : undefined;
-        if (passed === undefined) throw refused;
-        op_rpc_answer_value(this.number, passed);
-      } catch (error) {
-        op_rpc_answer_error(this.number, error, true);
-      }
+      inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, value);
+    } catch (error) {
+      op_rpc_answer_error(this.number, error, true);
     }
     this.over();
   }
@@ -160,8 +180,9 @@ class Event {
   fail(error, ours = false) {
     if (this.answered) return;
     this.answered = true;
-    op_rpc_answer_error(this.number, error, true);
-    if (!ours) logError("Uncaught", error);
+    const home = error instanceof NoEntrypoint;
+    op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
+    if (!ours && !home) logError("Uncaught", error);
     this.over();
   }
 }
@@ -261,7 +282,10 @@ function notImplemented(name) {
 function prototypeMember(instance, name) {
   if (Object.hasOwn(instance, name)) throw notImplemented(name);
   for (let proto = Object.getPrototypeOf(instance); proto !== null && proto !== Object.prototype; proto = Object.getPrototypeOf(proto)) {
-    if (Object.hasOwn(proto, name)) return Reflect.get(proto, name, instance);
+    const found = Object.getOwnPropertyDescriptor(proto, name);
+    if (found === undefined) continue;
+    if (found.get === undefined && found.set !== undefined) break;
+    return Reflect.get(proto, name, instance);
   }
   throw notImplemented(name);
 }
@@ -335,6 +359,7 @@ function rpcEvent(event, targetKind, object, name, props, path, args) {
 /** Plain-object exports take `(arg, env, ctx)`. */
 function handlerCall(entry, path, args, ctx) {
   const name = path[0];
+  if (RESERVED.has(name)) throw new TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
   if (!Object.hasOwn(entry, name)) throw notImplemented(name);
   const value = entry[name];
   if (path.length > 1) return walk(value, path.slice(1), args);
@@ -408,12 +433,16 @@ export function cancel(number) {
 
 /** Called by Rust before the modules are evaluated (phase 1) and after (phase 2). */
 export function boot(phase, ...args) {
-  if (phase === 1) bootEnv(...args);
+  if (phase === 0) types.reviving = "Fetcher";
+  else if (phase === 1) bootEnv(...args);
   else return bootExports(...args);
 }
 
-function bootEnv(bindings, env, namespaces) {
+function bootEnv(bindings, env, namespaces, flags) {
+  worker.flags = new Set(flags);
   if (env !== undefined) Object.assign(worker.env, env);
+  types.reviving = "ServiceStub";
+  hooks.applyFlags(worker.flags);
   for (const [name, kind, value] of bindings) worker.env[name] = hooks.makeBinding(kind, value);
   for (const [name, handle] of namespaces) worker.namespaces.set(name, handle);
 }
@@ -427,7 +456,7 @@ function bootExports(namespace, checked) {
     }
     worker.exports[name] = value;
   }
-  worker.ctxExports = makeExports();
+  if (worker.flags.has("enable_ctx_exports")) worker.ctxExports = makeExports();
   return undefined;
 }
 
@@ -462,7 +491,8 @@ function loopback(kind, object, call) {
     get(_target, key, receiver) {
       if (key === kRefuse) return kind;
       if (key === "constructor") return { name: kind };
-      return Reflect.get(object, key, object);
+      const value = Reflect.get(object, key, object);
+      return typeof value === "function" && kind !== "LoopbackServiceStub" ? value.bind(object) : value;
     },
     has: (_target, key) => Reflect.has(object, key),
     ownKeys: (target) => Reflect.ownKeys(target),
@@ -498,6 +528,12 @@ function makeExports() {
   }
   return exports;
 }
+
+types.hold = (io) => {
+  const event = running.get(io?.event);
+  if (event === undefined || io.context.isObject) return () => {};
+  return event.keep();
+};
 
 /** `waitUntil` from `cloudflare:workers`: that of the current event or object. */
 export function waitUntil(promise) {

@@ -61,7 +61,10 @@ impl v8::ValueSerializerImpl for Serializer {
         if prototype.is_null() {
             return Some(false);
         }
-        // A plain object's prototype is the end of its chain.
+        // The prototype of a stub is a Proxy; the prototype of a plain object is the end of its chain.
+        if prototype.is_proxy() {
+            return Some(true);
+        }
         let prototype: v8::Local<v8::Object> = prototype.try_into().ok()?;
         if prototype.get_prototype(scope).is_none_or(|end| end.is_null()) {
             return Some(false);
@@ -145,6 +148,40 @@ fn throw_clone_error<'s>(
 
 /// Writes `value`. `None`: a JS exception is pending.
 pub fn serialize<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    value: v8::Local<'s, v8::Value>,
+    mode: CloneMode,
+) -> Option<Payload> {
+    let refused = {
+        v8::tc_scope!(let scope, scope);
+        if let Some(payload) = serialize_once(scope, state, value, mode) {
+            return Some(payload);
+        }
+        if scope.has_terminated() {
+            return None;
+        }
+        let refused = scope.exception();
+        scope.reset();
+        refused?
+    };
+    // V8 refuses callables before it asks us. JS looks whether there are any that may be passed.
+    let callbacks = state.callbacks();
+    let passable = v8::Local::new(scope, &callbacks.passable);
+    let this = v8::undefined(scope).into();
+    let mode_number = v8::Integer::new_from_unsigned(scope, mode as u32).into();
+    let replaced = passable.call(scope, this, &[value, refused, mode_number])?;
+    if replaced.is_undefined() {
+        scope.throw_exception(refused);
+        return None;
+    }
+    // JS wraps what it replaced, so that a value that is itself replaced by undefined is told apart.
+    let replaced: v8::Local<v8::Array> = replaced.try_into().ok()?;
+    let value = replaced.get_index(scope, 0)?;
+    serialize_once(scope, state, value, mode)
+}
+
+fn serialize_once<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     state: &Rc<IsolateState>,
     value: v8::Local<'s, v8::Value>,

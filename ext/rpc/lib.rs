@@ -37,6 +37,7 @@ deno_core::extension!(
         ops::op_rpc_export,
         ops::op_rpc_may_pass,
         ops::op_rpc_target_kind,
+        ops::op_rpc_dispose,
         ops::op_body_pipe,
         ops::op_body_write,
         ops::op_body_end,

@@ -14,6 +14,7 @@ use facetd_core::{
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 pub(crate) fn isolate(state: &OpState) -> Rc<IsolateState> {
     state.borrow::<Rc<IsolateState>>().clone()
@@ -54,6 +55,7 @@ pub fn op_rpc_callbacks<'s>(
         revive: get("revive")?,
         clone_error: get("cloneError")?,
         pack_error: get("packError")?,
+        passable: get("passable")?,
         cancel: get("cancel")?,
         release: get("release")?,
     };
@@ -462,6 +464,7 @@ pub fn op_rpc_outbound(state: &mut OpState) -> Result<Handle, WrongHandle> {
 struct ExportTarget {
     inbox: Inbox,
     export: u32,
+    released: AtomicBool,
 }
 
 impl Target for ExportTarget {
@@ -473,11 +476,17 @@ impl Target for ExportTarget {
     fn kind(&self) -> TargetKind {
         TargetKind::Export
     }
+
+    fn dispose(&self) {
+        if !self.released.swap(true, Ordering::AcqRel) {
+            self.inbox.send(Message::ReleaseExport { export: self.export });
+        }
+    }
 }
 
 impl Drop for ExportTarget {
     fn drop(&mut self) {
-        self.inbox.send(Message::ReleaseExport { export: self.export });
+        self.dispose();
     }
 }
 
@@ -486,7 +495,7 @@ impl Drop for ExportTarget {
 #[cppgc]
 pub fn op_rpc_export(state: &mut OpState, export: u32) -> Handle {
     let inbox = isolate(state).inbox.clone();
-    Handle::Target(Arc::new(ExportTarget { inbox, export }))
+    Handle::Target(Arc::new(ExportTarget { inbox, export, released: AtomicBool::new(false) }))
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,
@@ -505,6 +514,14 @@ pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
         Handle::Class(class) if class.is_dynamic() => 2,
         Handle::Class(_) if mode == CloneMode::Storage => 3,
         _ => 0,
+    }
+}
+
+/// JS has disposed of its last stub of this target.
+#[op2(fast)]
+pub fn op_rpc_dispose(#[cppgc] handle: &Handle) {
+    if let Handle::Target(target) = handle {
+        target.dispose();
     }
 }
 

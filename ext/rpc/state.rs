@@ -28,6 +28,7 @@ pub struct Callbacks {
     pub revive: v8::Global<v8::Function>,
     pub clone_error: v8::Global<v8::Function>,
     pub pack_error: v8::Global<v8::Function>,
+    pub passable: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
 }

@@ -40,7 +40,10 @@ function missing(method, type, parameter, kind) {
 // ---- key-value
 
 /** list() options as the store takes them: start, exclusive, end, prefix, reverse, limit. */
-function listRange(options) {
+function listRange(options, type) {
+  if (options !== undefined && options !== null && typeof options !== "object") {
+    throw missing("list", type, 1, "ListOptions");
+  }
   if (options === undefined || options === null) return [null, false, null, null, false, -1];
   const { start, startAfter, end, prefix, reverse, limit } = options;
   if (start !== undefined && startAfter !== undefined) {
@@ -49,7 +52,7 @@ function listRange(options) {
   let max = -1;
   if (limit !== undefined) {
     max = Math.trunc(Number(limit));
-    if (!(max > 0)) throw new TypeError("List limit must be positive.");
+    if (!(max > 0) || max === Infinity) throw new TypeError("List limit must be positive.");
   }
   const text = (v) => (v === undefined ? null : String(v));
   return [text(start ?? startAfter), startAfter !== undefined, text(end), text(prefix), Boolean(reverse), max];
@@ -71,6 +74,7 @@ class AsyncKv {
   }
 
   async get(key, _options) {
+    if (arguments.length < 1) throw missing("get", "DurableObjectStorage", 1, "string or Array");
     const number = this[kNumber];
     if (!Array.isArray(key)) return op_kv_get(number, String(key));
     const found = new Map();
@@ -82,6 +86,7 @@ class AsyncKv {
   }
 
   async put(key, value, options) {
+    if (arguments.length < 1) throw missing("put", "DurableObjectStorage", 1, "string or object");
     const number = this[kNumber];
     if (typeof key === "object" && key !== null) {
       if (value !== undefined && (typeof value !== "object" || value === null)) {
@@ -89,7 +94,15 @@ class AsyncKv {
           "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)",
         );
       }
-      for (const k of Object.keys(key)) if (key[k] !== undefined) op_kv_put(number, k, key[k]);
+      // All or nothing: a value that cannot be cloned must leave no trace of the others.
+      const savepoint = op_txn_savepoint(number);
+      let done = false;
+      try {
+        for (const k of Object.keys(key)) if (key[k] !== undefined) op_kv_put(number, k, key[k]);
+        done = true;
+      } finally {
+        op_txn_savepoint_end(number, savepoint, done);
+      }
       return;
     }
     if (value === undefined) throw new TypeError("put() called with undefined value.");
@@ -97,6 +110,7 @@ class AsyncKv {
   }
 
   async delete(key, _options) {
+    if (arguments.length < 1) throw missing("delete", "DurableObjectStorage", 1, "string or Array");
     const number = this[kNumber];
     if (!Array.isArray(key)) return op_kv_delete(number, String(key));
     let count = 0;
@@ -105,7 +119,7 @@ class AsyncKv {
   }
 
   async list(options) {
-    return new Map(op_kv_list(this[kNumber], ...listRange(options)));
+    return new Map(op_kv_list(this[kNumber], ...listRange(options, "DurableObjectStorage")));
   }
 
   async getAlarm(_options) {
@@ -180,11 +194,12 @@ class SyncKvStorage {
     op_kv_put(this[kNumber], String(key), value);
   }
   delete(key) {
+    if (arguments.length < 1) throw missing("delete", "SyncKvStorage", 1, "string");
     return op_kv_delete(this[kNumber], String(key));
   }
   list(options) {
     const number = this[kNumber];
-    const cursor = op_kv_cursor(number, ...listRange(options));
+    const cursor = op_kv_cursor(number, ...listRange(options, "SyncKvStorage"));
     return Object.assign(Object.create(KvIterator), { [kCursor]: cursor });
   }
 }
@@ -213,7 +228,7 @@ class SqlStorageCursor {
   }
   next() {
     const row = op_sql_next(this.#cursor, false);
-    return row === undefined ? { done: true } : { done: false, value: row };
+    return row === undefined ? { done: true, value: undefined } : { done: false, value: row };
   }
   toArray() {
     return op_sql_all(this.#cursor, false);
@@ -269,7 +284,7 @@ class SqlStorage {
     Object.defineProperty(this, kNumber, { value: number });
   }
   exec(query, ...bindings) {
-    if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "string");
+    if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "String");
     for (let i = 0; i < bindings.length; i++) bindings[i] = binding(bindings[i]);
     return new SqlStorageCursor(op_sql_exec(this[kNumber], String(query), bindings));
   }
@@ -322,6 +337,7 @@ export class DurableObjectStorage extends AsyncKv {
   }
 
   transactionSync(run) {
+    if (typeof run !== "function") throw missing("transactionSync", "DurableObjectStorage", 1, "function");
     const number = this[kNumber];
     const savepoint = op_txn_savepoint(number);
     let value;
@@ -336,6 +352,7 @@ export class DurableObjectStorage extends AsyncKv {
   }
 
   async transaction(run) {
+    if (typeof run !== "function") throw missing("transaction", "DurableObjectStorage", 1, "function");
     const outer = currentIo() ?? this.#io;
     const section = await enterSection(outer);
     const number = this[kNumber];
@@ -393,6 +410,8 @@ export class DurableObjectStorage extends AsyncKv {
     throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
   }
 }
-for (const Class of [DurableObjectStorage, DurableObjectTransaction, SyncKvStorage, SqlStorage]) {
+Object.defineProperty(SqlStorageCursor, "name", { value: "Cursor" });
+Object.defineProperty(SqlStorageStatement, "name", { value: "Statement" });
+for (const Class of [SqlStorageCursor, DurableObjectStorage, DurableObjectTransaction, SyncKvStorage, SqlStorage]) {
   Object.defineProperty(Class.prototype, Symbol.toStringTag, { value: Class.name, configurable: true });
 }

@@ -75,11 +75,18 @@ function clear(id) {
   forget(timer.io, timer.call);
 }
 
+let wrap = (number) => new Timeout(number);
+
+/** Without Node compatibility a timer is a number. */
+export function plainNumbers() {
+  wrap = (number) => number;
+}
+
 export function setTimeout(callback, delay, ...args) {
-  return new Timeout(start(callback, delay, args, false));
+  return wrap(start(callback, delay, args, false));
 }
 export function setInterval(callback, delay, ...args) {
-  return new Timeout(start(callback, delay, args, true));
+  return wrap(start(callback, delay, args, true));
 }
 export function setImmediate(callback, ...args) {
   return new Timeout(start(callback, 0, args, false));

@@ -4,7 +4,9 @@
 import { core } from "ext:core/mod.js";
 import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } from "ext:core/ops";
 import { requireIo } from "ext:facetd_rpc/00_context.js";
-import { fetchThrough, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
+import { types } from "ext:facetd_rpc/10_clone.js";
+import { hooks } from "ext:facetd_rpc/40_events.js";
+import { fetchThrough, fixedLengths, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
@@ -75,6 +77,7 @@ class FixedLengthStream extends streams.TransformStream {
         if (seen < expected) throw new TypeError("FixedLengthStream did not see all expected bytes before close().");
       },
     });
+    fixedLengths.set(this.readable, Number(expected));
   }
 }
 
@@ -190,4 +193,18 @@ export const globals = {
   caches: new CacheStorage(),
   Cloudflare: { compatibilityFlags: {} },
 };
+types.AbortSignal = AbortSignal;
+for (const value of Object.values(globals)) {
+  if (typeof value === "function" && value.prototype !== undefined) types.platform.add(value);
+}
+
+/** What depends on compatibility flags. Called when the worker is known, before its code runs. */
+hooks.applyFlags = (flags) => {
+  if (!flags.has("global_navigator")) delete globalThis.navigator;
+  if (!flags.has("nodejs_compat")) {
+    for (const name of ["global", "setImmediate", "clearImmediate"]) delete globalThis[name];
+    timers.plainNumbers();
+  }
+};
+
 for (const name of legacy) globals[name] = { [name]: class {} }[name];

@@ -25,6 +25,8 @@ pub trait Target: Send + Sync {
     /// Never blocks and never fails: trouble is the outcome of the event.
     fn send(&self, event: Event);
     fn kind(&self) -> TargetKind;
+    /// Nobody will send any more, though handles may still be around.
+    fn dispose(&self) {}
 }
 
 /// A Durable Object class as a value: what a facet is an instance of.

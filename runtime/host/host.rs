@@ -1,6 +1,6 @@
 //! Building everything from a project, and taking it down.
 
-use crate::loader::{Loader, LoaderBinding, WorkerLog, limits_of};
+use crate::loader::{Loader, LoaderBinding, WorkerLog, flags_of, limits_of};
 use crate::namespace::Namespace;
 use crate::network::Network;
 use crate::pool::Pool;
@@ -254,7 +254,7 @@ impl<'a> Builder<'a> {
                 name: config.name.clone(),
                 main: config.main.clone(),
                 modules: modules.clone(),
-                flags: config.compatibility.flags.iter().cloned().collect(),
+                flags: flags_of(&config.compatibility),
                 bindings: bindings.iter().map(|(name, make)| (name.clone(), make())).collect(),
                 env: None,
                 namespaces: own

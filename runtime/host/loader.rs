@@ -127,7 +127,7 @@ impl CodeSlot for Slot {
             name: worker.name.clone(),
             main: code.main,
             modules: code.modules,
-            flags: compatibility.flags.into_iter().collect(),
+            flags: flags_of(&compatibility),
             bindings: Vec::new(),
             env: code.env,
             namespaces: Vec::new(),
@@ -174,6 +174,15 @@ impl LogSink for WorkerLog {
             LogLevel::Error => tracing::error!(target: "worker", worker, loaded, "{message}"),
         }
     }
+}
+
+/// The flags this runtime looks at, by date or by name.
+pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTreeSet<String> {
+    ["allow_eval_during_startup", "enable_ctx_exports", "global_navigator", "nodejs_compat"]
+        .into_iter()
+        .filter(|flag| compatibility.enable(flag))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Limits from the config, in the words of the core.

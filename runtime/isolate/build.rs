@@ -23,6 +23,19 @@ fn main() {
     std::fs::write(Path::new(&out).join("isolate.snapshot"), &snapshot.output)
         .expect("OUT_DIR is writable");
     // Lazy scripts that did not run while the snapshot was made are not in it: the binary brings them.
+    let mut table = String::from("static LAZY_SCRIPTS: &[(&str, &str)] = &[\n");
+    for extension in extensions::extensions() {
+        for file in extension.lazy_loaded_js_files.iter() {
+            let specifier = file.specifier;
+            if snapshot.consumed_lazy_specifiers.iter().any(|consumed| consumed == specifier) {
+                continue;
+            }
+            let source = file.load().expect("our own scripts are readable");
+            table.push_str(&format!("({specifier:?}, {:?}),\n", source.as_str()));
+        }
+    }
+    table.push_str("];\n");
+    std::fs::write(Path::new(&out).join("lazy_scripts.rs"), table).expect("OUT_DIR is writable");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=extensions.rs");
     for dir in ["../../js", "../../ext"] {

@@ -3,7 +3,7 @@
 use crate::allocator;
 use crate::control::{Control, IsolateHandle, Killed};
 use crate::extensions::extensions;
-use crate::modules::{ModuleMap, import_dynamically, no_import_meta};
+use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::turn::Payer;
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -21,6 +21,8 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isolate.snapshot"));
+
+include!(concat!(env!("OUT_DIR"), "/lazy_scripts.rs"));
 
 /// Messages handled before the event loop gets its turn.
 const BATCH: usize = 64;
@@ -97,6 +99,7 @@ impl Isolate {
         let mut runtime = JsRuntime::new(RuntimeOptions {
             extensions: extensions(),
             startup_snapshot: Some(SNAPSHOT),
+            residual_lazy_js_sources: LAZY_SCRIPTS,
             create_params: Some(params),
             ..RuntimeOptions::default()
         });
@@ -115,6 +118,7 @@ impl Isolate {
         });
         let v8 = runtime.v8_isolate();
         v8.set_host_import_module_dynamically_callback(import_dynamically);
+        v8.set_host_import_module_with_phase_dynamically_callback(import_with_phase);
         v8.set_host_initialize_import_meta_object_callback(no_import_meta);
         v8.set_allow_wasm_code_generation_callback(refuse_wasm_code);
         let set = control.v8.set(v8.thread_safe_handle());
@@ -285,14 +289,14 @@ impl Isolate {
         self.state.dynamic.set(bundle.dynamic);
         let builtins = self.builtins.clone();
         let allow_eval = bundle.flags.contains("allow_eval_during_startup");
-        let WorkerBundle { main, modules, bindings, env, namespaces, started, .. } = bundle;
+        let WorkerBundle { main, modules, flags, bindings, env, namespaces, started, .. } = bundle;
         self.state.starting.set(true);
         let map = ModuleMap::new(modules, builtins);
         let began = self.turn(Payer::Startup, |scope, state| {
             let context = scope.get_current_context();
             context.set_allow_generation_from_strings(allow_eval);
             v8::tc_scope!(let scope, scope);
-            if boot_env(scope, state, bindings, env.as_ref(), namespaces).is_none() {
+            if boot_env(scope, state, bindings, env.as_ref(), namespaces, &flags).is_none() {
                 return Err(start_error(scope));
             }
             let Some((module, promise)) = map.start(scope, &main) else { return Err(start_error(scope)) };
@@ -420,6 +424,7 @@ fn boot_env(
     bindings: Vec<(String, Binding)>,
     env: Option<&facetd_core::Payload>,
     namespaces: Vec<(String, Arc<dyn facetd_core::NamespacePort>)>,
+    flags: &std::collections::BTreeSet<String>,
 ) -> Option<()> {
     let list = v8::Array::new(scope, 0);
     for (at, (name, binding)) in bindings.into_iter().enumerate() {
@@ -442,15 +447,22 @@ fn boot_env(
         let entry = v8::Array::new_with_elements(scope, &[name, namespace]);
         classes.set_index(scope, at as u32, entry.into());
     }
+    let callbacks = state.callbacks();
+    let boot = v8::Local::new(scope, &callbacks.boot);
+    let this = v8::undefined(scope).into();
+    let phase = v8::Integer::new(scope, 0).into();
+    boot.call(scope, this, &[phase])?;
     let env = match env {
         Some(payload) => deserialize(scope, state, payload)?,
         None => v8::undefined(scope).into(),
     };
-    let callbacks = state.callbacks();
-    let boot = v8::Local::new(scope, &callbacks.boot);
-    let this = v8::undefined(scope).into();
+    let names = v8::Array::new(scope, 0);
+    for (at, flag) in flags.iter().enumerate() {
+        let flag = v8::String::new(scope, flag)?;
+        names.set_index(scope, at as u32, flag.into());
+    }
     let phase = v8::Integer::new(scope, 1).into();
-    boot.call(scope, this, &[phase, list.into(), env, classes.into()])?;
+    boot.call(scope, this, &[phase, list.into(), env, classes.into(), names.into()])?;
     Some(())
 }
 
@@ -483,6 +495,10 @@ fn start_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScop
     let message = scope.message();
     scope.reset();
     match exception {
+        Some(exception) if !exception.is_object() => {
+            let text = exception.to_rust_string_lossy(scope);
+            Failure::error(format!("Failed to start Worker:\nUncaught Error: {text}"))
+        }
         Some(exception) => {
             let message = message.unwrap_or_else(|| v8::Exception::create_message(scope, exception));
             start_failure(scope, message)
@@ -492,6 +508,10 @@ fn start_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScop
 }
 
 fn describe_start_error(scope: Scope<'_, '_, '_>, exception: v8::Local<v8::Value>) -> Failure {
+    if !exception.is_object() {
+        let text = exception.to_rust_string_lossy(scope);
+        return Failure::error(format!("Failed to start Worker:\nUncaught Error: {text}"));
+    }
     let message = v8::Exception::create_message(scope, exception);
     start_failure(scope, message)
 }
@@ -504,7 +524,9 @@ fn start_failure(scope: Scope<'_, '_, '_>, message: v8::Local<v8::Message>) -> F
         let file = file.to_rust_string_lossy(scope);
         // Frames of our own scripts tell the author nothing.
         if !file.starts_with("ext:") {
-            let column = message.get_start_column() + 1;
+            // The platform counts columns of what runs from 1, of what does not compile from 0.
+            let compiled = !text.starts_with("Failed to start Worker:\nUncaught SyntaxError");
+            let column = message.get_start_column() + usize::from(compiled);
             text.push_str(&format!("\n  at {file}:{line}:{column}"));
         }
     }

@@ -56,7 +56,7 @@ impl ModuleMap {
             return Err(Missing { text: format!("No such module \"{specifier}\".{from}"), invalid: false });
         }
         let Some(name) = resolve_name(specifier, referrer) else {
-            return Err(Missing { text: format!("Invalid module specifier \"{specifier}\".{from}"), invalid: true });
+            return Err(Missing { text: format!("Invalid module specifier \"{specifier}\".{from}."), invalid: true });
         };
         if self.sources.contains_key(&name) {
             return Ok(name);
@@ -171,9 +171,10 @@ impl ModuleMap {
         let kept = v8::Global::new(scope, module);
         self.commonjs.borrow_mut().insert(name.to_owned(), kept);
         let file = v8::String::new(scope, name)?;
+        let path = v8::String::new(scope, &format!("/{name}"))?;
         let require = v8::Function::builder(require).data(file.into()).build(scope)?;
-        let directory = name.rsplit_once('/').map_or(".", |(directory, _)| directory);
-        let directory = v8::String::new(scope, directory)?;
+        let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
+        let directory = v8::String::new(scope, &format!("/{directory}"))?;
         let parameters = ["exports", "require", "module", "__filename", "__dirname"];
         let parameters = parameters.map(|p| v8::String::new(scope, p).expect("a short string"));
         let code = v8::String::new(scope, text)?;
@@ -188,7 +189,7 @@ impl ModuleMap {
             v8::script_compiler::NoCacheReason::NoReason,
         )?;
         let arguments =
-            [exports.into(), require.into(), module.into(), file.into(), directory.into()];
+            [exports.into(), require.into(), module.into(), path.into(), directory.into()];
         let this = exports.into();
         if function.call(scope, this, &arguments).is_none() {
             self.commonjs.borrow_mut().remove(name);
@@ -407,6 +408,18 @@ fn required<'s>(scope: Scope<'_, 's, '_>, map: &Rc<ModuleMap>, name: &str) -> Op
         }
         Some(_) => map.default_of(scope, name),
     }
+}
+
+/// As [`import_dynamically`]; V8 asks here when it knows about import phases.
+pub(crate) fn import_with_phase<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    host_defined_options: v8::Local<'s, v8::Data>,
+    resource_name: v8::Local<'s, v8::Value>,
+    specifier: v8::Local<'s, v8::String>,
+    _phase: v8::ModuleImportPhase,
+    attributes: v8::Local<'s, v8::FixedArray>,
+) -> Option<v8::Local<'s, v8::Promise>> {
+    import_dynamically(scope, host_defined_options, resource_name, specifier, attributes)
 }
 
 /// `import(specifier)`: of known modules only.

@@ -30,6 +30,8 @@ pub(crate) struct Notes {
     /// It changes the schema, by how many rows of it (as workerd counts them).
     pub(crate) schema_writes: u64,
     pub(crate) changes_schema: bool,
+    /// ALTER TABLE, whose new name the authorizer is not shown.
+    pub(crate) alters: bool,
     /// It sets a pragma whose effect belongs to the open transaction.
     pub(crate) transactional_pragma: bool,
     pub(crate) write: Option<Write>,
@@ -64,7 +66,10 @@ impl Drop for Internally<'_> {
 
 impl Authorizer {
     pub(crate) fn internally(&self) -> Internally<'_> {
-        Internally { flag: &self.internal, before: self.internal.swap(true, Ordering::Relaxed) }
+        Internally {
+            flag: &self.internal,
+            before: self.internal.swap(true, Ordering::Relaxed),
+        }
     }
 
     /// Set while a statement of ours runs. For the progress handler, which must not stop a COMMIT or ROLLBACK.
@@ -100,19 +105,33 @@ fn note(notes: &mut Notes, action: &Action<'_>) {
         ffi::SQLITE_TRANSACTION | ffi::SQLITE_SAVEPOINT => notes.transaction = true,
         ffi::SQLITE_READ => notes.reads_table = true,
         ffi::SQLITE_PRAGMA => {
-            let defers = action.first.is_some_and(|name| name.eq_ignore_ascii_case("defer_foreign_keys"));
+            let defers = action
+                .first
+                .is_some_and(|name| name.eq_ignore_ascii_case("defer_foreign_keys"));
             notes.transactional_pragma |= defers && action.second.is_some();
         }
-        ffi::SQLITE_INSERT if own && notes.write.is_none() => notes.write = Some(Write::Insert { table: table() }),
+        ffi::SQLITE_INSERT if own && notes.write.is_none() => {
+            notes.write = Some(Write::Insert { table: table() })
+        }
         ffi::SQLITE_DELETE if own && notes.write.is_none() => notes.write = Some(Write::Delete),
         ffi::SQLITE_UPDATE if own => match &mut notes.write {
             None => {
                 let columns = vec![action.second.unwrap_or_default().to_owned()];
-                notes.write = Some(Write::Update { table: table(), columns });
+                notes.write = Some(Write::Update {
+                    table: table(),
+                    columns,
+                });
             }
-            Some(Write::Update { columns, .. }) => columns.push(action.second.unwrap_or_default().to_owned()),
+            Some(Write::Update { columns, .. }) => {
+                columns.push(action.second.unwrap_or_default().to_owned())
+            }
             Some(Write::Insert { .. } | Write::Delete) => {} // an upsert: counted as the insert it tried to be
         },
+        ffi::SQLITE_ALTER_TABLE => {
+            notes.alters = true;
+            notes.changes_schema = true;
+            notes.schema_writes += 1;
+        }
         ffi::SQLITE_CREATE_TABLE => {
             notes.changes_schema = true;
             notes.schema_writes += 2;
@@ -120,8 +139,7 @@ fn note(notes: &mut Notes, action: &Action<'_>) {
         ffi::SQLITE_CREATE_INDEX
         | ffi::SQLITE_CREATE_VIEW
         | ffi::SQLITE_CREATE_TRIGGER
-        | ffi::SQLITE_CREATE_VTABLE
-        | ffi::SQLITE_ALTER_TABLE => {
+        | ffi::SQLITE_CREATE_VTABLE => {
             notes.changes_schema = true;
             notes.schema_writes += 1;
         }
@@ -135,14 +153,21 @@ fn note(notes: &mut Notes, action: &Action<'_>) {
 }
 
 fn is_schema_table(name: &str) -> bool {
-    ["sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"]
-        .iter()
-        .any(|table| name.eq_ignore_ascii_case(table))
+    [
+        "sqlite_master",
+        "sqlite_schema",
+        "sqlite_temp_master",
+        "sqlite_temp_schema",
+    ]
+    .iter()
+    .any(|table| name.eq_ignore_ascii_case(table))
 }
 
 fn allows_user(action: &Action<'_>) -> bool {
     let public = |name: Option<&str>| !name.is_some_and(is_reserved);
-    let in_main = action.database.is_none_or(|name| name.eq_ignore_ascii_case("main"));
+    let in_main = action
+        .database
+        .is_none_or(|name| name.eq_ignore_ascii_case("main"));
     match action.code {
         ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE => true,
         // The temporary schema is always empty; SQLite reads it to find things.
@@ -153,7 +178,6 @@ fn allows_user(action: &Action<'_>) -> bool {
         | ffi::SQLITE_DROP_TABLE
         | ffi::SQLITE_DROP_VIEW
         | ffi::SQLITE_INSERT
-        | ffi::SQLITE_UPDATE
         | ffi::SQLITE_REINDEX
         | ffi::SQLITE_ANALYZE
         | ffi::SQLITE_DROP_VTABLE => in_main && public(action.first),
@@ -161,22 +185,39 @@ fn allows_user(action: &Action<'_>) -> bool {
         | ffi::SQLITE_CREATE_TRIGGER
         | ffi::SQLITE_DROP_INDEX
         | ffi::SQLITE_DROP_TRIGGER => in_main && public(action.first) && public(action.second),
+        // ALTER TABLE also looks for mentions of the table in the (empty) temporary schema. A direct write to any
+        // schema table is refused by SQLite itself.
+        ffi::SQLITE_UPDATE => {
+            (in_main || action.first.is_some_and(is_schema_table)) && public(action.first)
+        }
         // Here the database comes first.
         ffi::SQLITE_ALTER_TABLE => {
-            action.first.is_none_or(|name| name.eq_ignore_ascii_case("main")) && public(action.second)
+            action
+                .first
+                .is_none_or(|name| name.eq_ignore_ascii_case("main"))
+                && public(action.second)
         }
         ffi::SQLITE_CREATE_VTABLE => {
-            in_main && public(action.first) && listed(VIRTUAL_TABLES, action.second.unwrap_or_default())
+            in_main
+                && public(action.first)
+                && listed(VIRTUAL_TABLES, action.second.unwrap_or_default())
         }
         ffi::SQLITE_FUNCTION => listed(FUNCTIONS, action.second.unwrap_or_default()),
-        ffi::SQLITE_PRAGMA => in_main && allows_pragma(action.first.unwrap_or_default(), action.second),
+        ffi::SQLITE_PRAGMA => {
+            in_main && allows_pragma(action.first.unwrap_or_default(), action.second)
+        }
         // BEGIN and friends, ATTACH, DETACH, everything TEMP, and whatever SQLite learns next.
         _ => false,
     }
 }
 
 fn is_reserved(name: &str) -> bool {
-    name.as_bytes().get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"_cf_"))
+    let starts = |prefix: &str| {
+        name.as_bytes()
+            .get(..prefix.len())
+            .is_some_and(|start| start.eq_ignore_ascii_case(prefix.as_bytes()))
+    };
+    starts("_cf_") || starts("sqlite_autoindex__cf_")
 }
 
 fn listed(list: &[&str], name: &str) -> bool {
@@ -190,7 +231,14 @@ fn allows_pragma(name: &str, value: Option<&str>) -> bool {
     } else if listed(&["table_list", "foreign_key_check"], name) {
         value.is_none_or(|object| !is_reserved(object))
     } else if listed(
-        &["table_info", "table_xinfo", "index_info", "index_xinfo", "index_list", "foreign_key_list"],
+        &[
+            "table_info",
+            "table_xinfo",
+            "index_info",
+            "index_xinfo",
+            "index_list",
+            "foreign_key_list",
+        ],
         name,
     ) {
         value.is_some_and(|object| !is_reserved(object))
@@ -208,7 +256,8 @@ fn allows_pragma(name: &str, value: Option<&str>) -> bool {
     ) {
         // workerd looks at the first digit only.
         value.is_none_or(|value| {
-            value.starts_with(['0', '1']) || listed(&["on", "off", "true", "false", "yes", "no"], value)
+            value.starts_with(['0', '1'])
+                || listed(&["on", "off", "true", "false", "yes", "no"], value)
         })
     } else if name.eq_ignore_ascii_case("quick_check") {
         value.is_none_or(|value| !is_reserved(value))
@@ -245,6 +294,9 @@ const FUNCTIONS: &[&str] = &[
     "json_remove", "json_replace", "json_set", "json_tree", "json_type", "json_valid", "jsonb", "jsonb_array",
     "jsonb_each", "jsonb_extract", "jsonb_group_array", "jsonb_group_object", "jsonb_insert", "jsonb_object",
     "jsonb_patch", "jsonb_remove", "jsonb_replace", "jsonb_set", "jsonb_tree",
+    // ALTER TABLE's own tools; SQLite lets nothing else call them
+    "sqlite_add_constraint", "sqlite_drop_column", "sqlite_drop_constraint", "sqlite_fail", "sqlite_find_constraint",
+    "sqlite_rename_column", "sqlite_rename_quotefix", "sqlite_rename_table", "sqlite_rename_test",
     // FTS5 and R*Tree
     "bm25", "highlight", "match", "snippet", "rtreecheck",
 ];

@@ -72,16 +72,27 @@ impl Core {
         let statement = prepared.statement.borrow_dependent();
         let counts = Counts {
             reads_table: prepared.notes.reads_table,
-            write_factor: if prepared.writes { db.write_factor(&prepared) } else { 0 },
-            written: if prepared.writes { prepared.notes.schema_writes } else { 0 },
+            write_factor: if prepared.writes {
+                db.write_factor(&prepared)
+            } else {
+                0
+            },
+            written: if prepared.writes {
+                prepared.notes.schema_writes
+            } else {
+                0
+            },
             fullscan_before: statement.get_status(StatementStatus::FullscanStep),
             sorts_before: statement.get_status(StatementStatus::Sort),
             changes_before: connection.total_changes(),
             ..Counts::default()
         };
         db.count_rows(0, counts.written);
-        let (writes, reprepared, changes_schema) =
-            (prepared.writes, prepared.reprepared, prepared.notes.changes_schema);
+        let (writes, reprepared, changes_schema) = (
+            prepared.writes,
+            prepared.reprepared,
+            prepared.notes.changes_schema,
+        );
         let mut names = prepared.names.clone();
         let mut core = Self {
             db: db.clone(),
@@ -92,6 +103,7 @@ impl Core {
             reprepared,
             counts,
         };
+        db.take_last_names();
         let step = core.advance();
         if changes_schema {
             db.schema_changed();
@@ -114,16 +126,22 @@ impl Core {
 
     /// Steps to the next row, or to the end. Call it only on a row.
     fn advance(&mut self) -> Result<(), StoreError> {
-        let State::OnRow(running) = &mut self.state else { return Ok(()) };
+        let State::OnRow(running) = &mut self.state else {
+            return Ok(());
+        };
         let connection = self.db.connection()?;
-        let internally = (self.author == Author::Store).then(|| connection.authorizer().internally());
-        let step = running.with_dependent_mut(|_, rows| rows.advance().map(|()| rows.get().is_some()));
+        let internally =
+            (self.author == Author::Store).then(|| connection.authorizer().internally());
+        let step =
+            running.with_dependent_mut(|_, rows| rows.advance().map(|()| rows.get().is_some()));
         // The counters are the statement's; at its end `rows` has let go of it, so they are read again below.
         match step {
             Ok(true) => {
                 let changes = connection.total_changes();
-                let (scanned, sorts) =
-                    (running.status(StatementStatus::FullscanStep), running.status(StatementStatus::Sort));
+                let (scanned, sorts) = (
+                    running.status(StatementStatus::FullscanStep),
+                    running.status(StatementStatus::Sort),
+                );
                 self.counts.returned += 1;
                 self.count(scanned, sorts, changes, 0);
                 Ok(())
@@ -152,8 +170,10 @@ impl Core {
 
     fn put_back(&mut self, mut prepared: Prepared, changes: u64, direct: u64) {
         let statement = prepared.statement.borrow_dependent();
-        let (scanned, sorts) =
-            (statement.get_status(StatementStatus::FullscanStep), statement.get_status(StatementStatus::Sort));
+        let (scanned, sorts) = (
+            statement.get_status(StatementStatus::FullscanStep),
+            statement.get_status(StatementStatus::Sort),
+        );
         self.count(scanned, sorts, changes, direct);
         prepared.refresh_names();
         if prepared.reprepared != self.reprepared {
@@ -169,8 +189,10 @@ impl Core {
         let counts = &mut self.counts;
         let scanned = u64::try_from(scanned - counts.fullscan_before).unwrap_or(0);
         let changed = changes - counts.changes_before;
-        let mut read = counts.returned.max(if scanned > 0 { scanned + 1 } else { 0 });
-        if counts.reads_table && !(self.writes && counts.write_factor > 1 && scanned == 0) {
+        let mut read = counts
+            .returned
+            .max(if scanned > 0 { scanned + 1 } else { 0 });
+        if counts.reads_table {
             read = read.max(1);
             if self.writes {
                 read = read.max(changed);
@@ -182,10 +204,20 @@ impl Core {
             read *= 2;
         }
         let direct = direct.min(changed);
-        let schema = if self.writes { counts.written.min(2) } else { 0 };
-        let written = if changed == 0 { schema } else { direct * counts.write_factor + (changed - direct) };
-        let (more_read, more_written) =
-            (read.saturating_sub(counts.read), written.saturating_sub(counts.written));
+        let schema = if self.writes {
+            counts.written.min(2)
+        } else {
+            0
+        };
+        let written = if changed == 0 {
+            schema
+        } else {
+            direct * counts.write_factor + (changed - direct)
+        };
+        let (more_read, more_written) = (
+            read.saturating_sub(counts.read),
+            written.saturating_sub(counts.written),
+        );
         counts.read = counts.read.max(read);
         counts.written = counts.written.max(written);
         self.db.count_rows(more_read, more_written);
@@ -214,7 +246,9 @@ impl Core {
         match &mut self.state {
             State::OnRow(running) => {
                 running.with_dependent(|_, rows| {
-                    let columns = rows.as_ref().map_or(0, |statement| statement.column_count());
+                    let columns = rows
+                        .as_ref()
+                        .map_or(0, |statement| statement.column_count());
                     if let Some(row) = rows.get() {
                         f(&Row(RowSource::Sqlite { row, columns }));
                     }
@@ -245,7 +279,9 @@ impl Core {
         let mut kept = VecDeque::new();
         while let State::OnRow(running) = &mut self.state {
             let values = running.with_dependent(|_, rows| {
-                let columns = rows.as_ref().map_or(0, |statement| statement.column_count());
+                let columns = rows
+                    .as_ref()
+                    .map_or(0, |statement| statement.column_count());
                 let row = rows.get()?;
                 let row = Row(RowSource::Sqlite { row, columns });
                 Some(row.iter().map(KeptValue::new).collect())
@@ -328,7 +364,9 @@ impl Inner {
             return factor;
         }
         let factor = match &prepared.notes.write {
-            Some(write @ (Write::Insert { .. } | Write::Update { .. })) => 1 + self.indexes_written(write),
+            Some(write @ (Write::Insert { .. } | Write::Update { .. })) => {
+                1 + self.indexes_written(write)
+            }
             Some(Write::Delete) | None => 1,
         };
         prepared.write_factor.set(Some((epoch, factor)));

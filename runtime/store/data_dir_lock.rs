@@ -20,7 +20,10 @@ impl DataDirLock {
     /// # Errors
     /// `DataDirInUse` with the other's process id if it can be read, `DataDirNotWritable`.
     pub fn acquire(dir: &Path) -> Result<Self, StoreError> {
-        let not_writable = |source| StoreError::DataDirNotWritable { path: dir.to_owned(), source };
+        let not_writable = |source| StoreError::DataDirNotWritable {
+            path: dir.to_owned(),
+            source,
+        };
         fs::create_dir_all(dir).map_err(not_writable)?;
         // Not truncated: until we hold the lock it is another's file.
         let mut file = OpenOptions::new()
@@ -34,8 +37,14 @@ impl DataDirLock {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut text = String::new();
-                let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
-                return Err(StoreError::DataDirInUse { path: dir.to_owned(), pid });
+                let pid = file
+                    .read_to_string(&mut text)
+                    .ok()
+                    .and_then(|_| text.trim().parse().ok());
+                return Err(StoreError::DataDirInUse {
+                    path: dir.to_owned(),
+                    pid,
+                });
             }
             Err(TryLockError::Error(source)) => return Err(not_writable(source)),
         }
@@ -58,7 +67,9 @@ mod tests {
         let data = dir.path().join("deep/er");
         let lock = DataDirLock::acquire(&data).unwrap();
         let error = DataDirLock::acquire(&data).unwrap_err();
-        assert!(matches!(error, StoreError::DataDirInUse { pid: Some(pid), .. } if pid == std::process::id()));
+        assert!(
+            matches!(error, StoreError::DataDirInUse { pid: Some(pid), .. } if pid == std::process::id())
+        );
         drop(lock);
         DataDirLock::acquire(&data).unwrap();
     }

@@ -34,8 +34,7 @@ const INTERRUPT_POLL_OPS: i32 = 1000;
 /// SQL text whose statements are kept prepared, as in workerd.
 const CACHED_SQL_BYTES_MAX: usize = 1 << 20;
 
-const ONLY_LAST_HAS_PARAMETERS: &str =
-    "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
+const ONLY_LAST_HAS_PARAMETERS: &str = "When executing multiple SQL statements in a single call, only the last statement can have parameters.";
 const WRONG_NUMBER_OF_BINDINGS: &str = "Wrong number of parameter bindings for SQL query.";
 const NO_STATEMENT: &str = "SQL code did not contain a statement.";
 const USE_TRANSACTION_API: &str = "To execute a transaction, please use the state.storage.transaction() or \
@@ -141,13 +140,17 @@ impl Database {
         let new_wal = created.is_some() || is_absent_or_empty(&FileSet::wal_path(&path))?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)
-            .map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+            .map_err(|error| StoreError::from_sqlite(error, &path, false))?;
         let files = Arc::new(FileSet::new(path.clone(), created, new_wal));
         let database = Self::with_connection(path, connection, Some(files), options)?;
         if header == Header::OtherJournal {
             database.0.run_own("PRAGMA journal_mode=WAL")?;
         }
-        database.0.run_own(if new_wal { "PRAGMA synchronous=OFF" } else { "PRAGMA synchronous=NORMAL" })?;
+        database.0.run_own(if new_wal {
+            "PRAGMA synchronous=OFF"
+        } else {
+            "PRAGMA synchronous=NORMAL"
+        })?;
         database.0.synchronous.set(!new_wal);
         Ok(database)
     }
@@ -158,8 +161,8 @@ impl Database {
     /// `OutOfMemory`.
     pub fn open_in_memory(options: OpenOptions) -> Result<Self, StoreError> {
         let path = PathBuf::from(":memory:");
-        let connection =
-            Connection::open_in_memory().map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+        let connection = Connection::open_in_memory()
+            .map_err(|error| StoreError::from_sqlite(error, &path, false))?;
         Self::with_connection(path, connection, None, options)
     }
 
@@ -192,7 +195,7 @@ impl Database {
             }
             Ok(())
         };
-        configure(&mut connection).map_err(|error| StoreError::from_sqlite(error, &path, None, false))?;
+        configure(&mut connection).map_err(|error| StoreError::from_sqlite(error, &path, false))?;
         let connection = Rc::new(GuardedConnection::new(connection, authorizer));
         let database = Self(Rc::new(Inner {
             path,
@@ -218,7 +221,9 @@ impl Database {
         }));
         if let Some(bytes) = options.storage_bytes_max {
             let pages = (bytes / template::PAGE_BYTES as u64).max(1);
-            database.0.run_own(&format!("PRAGMA max_page_count={pages}"))?;
+            database
+                .0
+                .run_own(&format!("PRAGMA max_page_count={pages}"))?;
         }
         Ok(database)
     }
@@ -385,7 +390,9 @@ impl Database {
         let inner = &self.0;
         inner.check_usable()?;
         if inner.outer.get() == Outer::Explicit || !inner.frames.borrow().is_empty() {
-            return Err(StoreError::sql("Cannot call deleteAll() within a transaction"));
+            return Err(StoreError::sql(
+                "Cannot call deleteAll() within a transaction",
+            ));
         }
         inner.invalidate_kv_list();
         inner.close_cursors("deleteAll() was called");
@@ -435,7 +442,14 @@ impl Database {
 
 /// Opens the file and writes the template if there is nothing in it; then the handle is returned too.
 fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> {
-    let open = || fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let open = || {
+        fs::OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path)
+    };
     let mut file = match open() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let dir = path.parent().unwrap_or(Path::new("/"));
@@ -453,10 +467,14 @@ fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> 
     let bytes = if start.len() < template::PAGE_BYTES {
         start.len() as u64
     } else {
-        file.metadata().map_err(StoreError::io("measure", path))?.len()
+        file.metadata()
+            .map_err(StoreError::io("measure", path))?
+            .len()
     };
     match template::inspect(&start, bytes) {
-        Header::NotADatabase => Err(StoreError::NotADatabase { path: path.to_owned() }),
+        Header::NotADatabase => Err(StoreError::NotADatabase {
+            path: path.to_owned(),
+        }),
         Header::Blank => {
             // A WAL without its database belongs to one that was removed: SQLite would replay it into ours.
             let stale = FileSet::wal_path(path);
@@ -480,7 +498,9 @@ fn create_dir_durably(dir: &Path) -> io::Result<()> {
     if dir.is_dir() {
         return Ok(());
     }
-    let Some(parent) = dir.parent() else { return Ok(()) };
+    let Some(parent) = dir.parent() else {
+        return Ok(());
+    };
     create_dir_durably(parent)?;
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -519,18 +539,20 @@ impl Inner {
     }
 
     pub(crate) fn check_usable(&self) -> Result<(), StoreError> {
-        if self.broken.get() { Err(StoreError::EarlierCriticalError) } else { Ok(()) }
+        if self.broken.get() {
+            Err(StoreError::EarlierCriticalError)
+        } else {
+            Ok(())
+        }
     }
 
     /// Translates an error, and notices when it took the transaction with it.
     pub(crate) fn sql_error(&self, error: rusqlite::Error) -> StoreError {
-        let Ok(connection) = self.connection() else { return StoreError::Closed };
-        let offset = match error.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::TooBig) => connection.error_offset(),
-            _ => None,
+        let Ok(connection) = self.connection() else {
+            return StoreError::Closed;
         };
         let rolled_back = self.outer.get() != Outer::None && connection.is_autocommit();
-        let error = StoreError::from_sqlite(error, &self.path, offset, rolled_back);
+        let error = StoreError::from_sqlite(error, &self.path, rolled_back);
         if rolled_back || error.is_critical() {
             tracing::warn!(path = %self.path.display(), %error, rolled_back, "critical database error");
             self.broken.set(true);
@@ -555,7 +577,7 @@ impl Inner {
             }
             let mut cursor = self.run_bound(prepared, &[], Author::User)?;
             while cursor.next_row(&mut |_| {})? {}
-            rest = tail;
+            rest = tail.trim_ascii_start(); // offsets in errors count from the statement, as in workerd
         }
     }
 
@@ -595,7 +617,11 @@ impl Inner {
     /// of one without parameters is its own text, and behind one with parameters there must be nothing anyway.
     fn tail<'a>(&self, prepared: &Prepared, rest: &'a str) -> Result<&'a str, StoreError> {
         if prepared.parameters == 0 {
-            let text = prepared.statement.borrow_dependent().expanded_sql().unwrap_or_default();
+            let text = prepared
+                .statement
+                .borrow_dependent()
+                .expanded_sql()
+                .unwrap_or_default();
             // `Batch` skips empty statements before the first one.
             let start = rest.find(&text).unwrap_or(0);
             return Ok(rest.get(start + text.len()..).unwrap_or_default());
@@ -609,7 +635,53 @@ impl Inner {
         }
     }
 
+    /// Runs an ALTER TABLE and undoes it if a reserved name came of it: the authorizer is not shown what a table is
+    /// renamed to, nor what FTS5 renames its own tables to in turn.
+    fn run_alter(
+        self: &Rc<Self>,
+        prepared: Prepared,
+        bindings: &[SqlValue],
+    ) -> Result<Cursor, StoreError> {
+        const SQL: &str =
+            "SELECT count(*) FROM sqlite_schema WHERE substr(name, 1, 4) COLLATE NOCASE = '_cf_'";
+        let reserved = || {
+            self.ask_own(SQL, NOTHING, |row| match row.get(0) {
+                crate::ValueRef::Integer(count) => count,
+                _ => 0,
+            })
+        };
+        self.ensure_unit()?;
+        self.run_own("SAVEPOINT _cf_alter")?;
+        let before = reserved()?;
+        let cursor = self.run_unchecked(prepared, bindings, Author::User);
+        if self.connection()?.is_autocommit() {
+            return cursor; // an error that rolled everything back
+        }
+        let allowed = reserved()? == before;
+        if !allowed {
+            self.run_own("ROLLBACK TO _cf_alter")?;
+        }
+        self.run_own("RELEASE _cf_alter")?;
+        if allowed {
+            cursor
+        } else {
+            Err(StoreError::sql("not authorized: SQLITE_AUTH"))
+        }
+    }
+
     fn run_bound(
+        self: &Rc<Self>,
+        prepared: Prepared,
+        bindings: &[SqlValue],
+        author: Author,
+    ) -> Result<Cursor, StoreError> {
+        if prepared.notes.alters {
+            return self.run_alter(prepared, bindings);
+        }
+        self.run_unchecked(prepared, bindings, author)
+    }
+
+    fn run_unchecked(
         self: &Rc<Self>,
         prepared: Prepared,
         bindings: &[SqlValue],
@@ -635,7 +707,10 @@ impl Inner {
             return Err(StoreError::sql(WRONG_NUMBER_OF_BINDINGS));
         }
         let bound = prepared.statement.with_dependent_mut(|_, statement| {
-            bindings.iter().enumerate().try_for_each(|(index, value)| statement.raw_bind_parameter(index + 1, value))
+            bindings
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, value)| statement.raw_bind_parameter(index + 1, value))
         });
         if let Err(error) = bound {
             let error = self.sql_error(error);
@@ -648,10 +723,14 @@ impl Inner {
         Core::start(self, prepared, author)
     }
 
-    pub(crate) fn put_back(&self, prepared: Prepared, author: Author) {
+    pub(crate) fn put_back(&self, mut prepared: Prepared, author: Author) {
         if prepared.sql.is_empty() || self.connection.borrow().is_none() {
             return;
         }
+        // Or a blob bound once would stay in memory.
+        prepared
+            .statement
+            .with_dependent_mut(|_, statement| statement.clear_bindings());
         match author {
             Author::User => self.user_statements.borrow_mut().put(prepared),
             Author::Store => self.own_statements.borrow_mut().put(prepared),
@@ -667,21 +746,30 @@ impl Inner {
     }
 
     /// Runs one of our own statements up to its first row.
-    pub(crate) fn start_own(self: &Rc<Self>, sql: &str, bindings: &[impl ToSql]) -> Result<Core, StoreError> {
+    pub(crate) fn start_own(
+        self: &Rc<Self>,
+        sql: &str,
+        bindings: &[impl ToSql],
+    ) -> Result<Core, StoreError> {
         let cached = self.own_statements.borrow_mut().take(sql);
         let prepared = match cached {
             Some(prepared) => prepared,
             None => {
                 let connection = self.connection()?;
                 let _internally = connection.authorizer().internally();
-                let mut prepared = Prepared::new(&connection, sql.into(), Default::default(), |c| c.prepare(sql))
+                let mut prepared =
+                    Prepared::new(&connection, sql.into(), Default::default(), |c| {
+                        c.prepare(sql)
+                    })
                     .map_err(|error| self.sql_error(error))?;
                 // BEGIN, COMMIT and the like count as writing to SQLite. Ours open their unit themselves.
                 prepared.opens_unit = false;
+                prepared.notes.reads_table = sql.contains("FROM _cf_KV");
                 prepared
             }
         };
-        self.start(prepared, bindings, Author::Store).map(|(core, _)| core)
+        self.start(prepared, bindings, Author::Store)
+            .map(|(core, _)| core)
     }
 
     /// Runs one of our own statements to its end.
@@ -746,14 +834,22 @@ impl Inner {
     pub(crate) fn register(&self, core: &SharedCore) {
         let mut cursors = self.cursors.borrow_mut();
         if cursors.len() >= self.cursors_prune_at.get() {
-            cursors.retain(|core| core.upgrade().is_some_and(|core| core.try_borrow().is_ok_and(|core| core.is_open())));
+            cursors.retain(|core| {
+                core.upgrade()
+                    .is_some_and(|core| core.try_borrow().is_ok_and(|core| core.is_open()))
+            });
             self.cursors_prune_at.set((cursors.len() * 2).max(16));
         }
         cursors.push(Rc::downgrade(core));
     }
 
     fn finish_writing_cursors(&self) {
-        let open: Vec<_> = self.cursors.borrow().iter().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self
+            .cursors
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         for core in open {
             if let Ok(mut core) = core.try_borrow_mut() {
                 core.finish_writing();
@@ -770,7 +866,12 @@ impl Inner {
     }
 
     fn close_writing_cursors(&self) {
-        let open: Vec<_> = self.cursors.borrow().iter().filter_map(Weak::upgrade).collect();
+        let open: Vec<_> = self
+            .cursors
+            .borrow()
+            .iter()
+            .filter_map(Weak::upgrade)
+            .collect();
         for core in open {
             if let Ok(mut core) = core.try_borrow_mut()
                 && core.writes()
@@ -826,7 +927,9 @@ impl Inner {
     }
 
     fn after_commit(self: &Rc<Self>) -> Result<(), StoreError> {
-        let Some(files) = &self.files else { return Ok(()) };
+        let Some(files) = &self.files else {
+            return Ok(());
+        };
         files.open_wal()?;
         if !self.synchronous.get() {
             self.run_own("PRAGMA synchronous=NORMAL")?;
@@ -843,7 +946,9 @@ impl Inner {
 
     fn ticket(&self) -> Result<CommitTicket, StoreError> {
         self.owes_ticket.set(false);
-        Ok(CommitTicket { files: self.files.clone() })
+        Ok(CommitTicket {
+            files: self.files.clone(),
+        })
     }
 
     fn roll_back_all(self: &Rc<Self>) {
@@ -851,7 +956,9 @@ impl Inner {
         self.outer.set(Outer::None);
         self.frames.borrow_mut().clear();
         self.forget();
-        let Ok(connection) = self.connection() else { return };
+        let Ok(connection) = self.connection() else {
+            return;
+        };
         if !connection.is_autocommit()
             && let Err(error) = self.run_own("ROLLBACK")
         {
@@ -873,13 +980,20 @@ impl Inner {
     }
 
     fn innermost_transaction(&self) -> Option<Frame> {
-        self.frames.borrow().iter().rev().find(|frame| matches!(frame, Frame::Transaction(_))).copied()
+        self.frames
+            .borrow()
+            .iter()
+            .rev()
+            .find(|frame| matches!(frame, Frame::Transaction(_)))
+            .copied()
     }
 
     /// Takes `frame` and those inside it off the stack; `false` if it is not there.
     fn pop_frames(&self, frame: Frame) -> bool {
         let mut frames = self.frames.borrow_mut();
-        let Some(position) = frames.iter().rposition(|open| *open == frame) else { return false };
+        let Some(position) = frames.iter().rposition(|open| *open == frame) else {
+            return false;
+        };
         frames.truncate(position);
         true
     }
@@ -912,7 +1026,9 @@ impl Inner {
     }
 
     fn shut(&self) {
-        let Some(connection) = self.connection.take() else { return };
+        let Some(connection) = self.connection.take() else {
+            return;
+        };
         self.user_statements.borrow_mut().clear();
         self.own_statements.borrow_mut().clear();
         // An open transaction is rolled back by closing.

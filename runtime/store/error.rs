@@ -45,11 +45,15 @@ pub enum StoreError {
 
     /// The disk, or the database's own storage limit, is full. `rolled_back`: SQLite gave up the whole transaction.
     #[error("{message} ({path})", path = path.display())]
-    DiskFull { path: PathBuf, message: String, rolled_back: bool },
+    DiskFull {
+        path: PathBuf,
+        message: String,
+        rolled_back: bool,
+    },
 
-    /// SQLite ran out of memory.
+    /// SQLite ran out of memory, or a statement compiled to more than 25 000 operations (SQLite reports it as this).
     #[error("{message}")]
-    OutOfMemory { message: String },
+    OutOfMemory { message: String, rolled_back: bool },
 
     /// SQLite could not read or write a file.
     #[error("cannot read or write database {path}: {message}", path = path.display())]
@@ -115,10 +119,11 @@ impl StoreError {
     #[must_use]
     pub fn is_critical(&self) -> bool {
         match self {
-            Self::DiskFull { rolled_back, .. } => *rolled_back,
+            Self::DiskFull { rolled_back, .. } | Self::OutOfMemory { rolled_back, .. } => {
+                *rolled_back
+            }
             Self::CommitConstraint { .. }
             | Self::EarlierCriticalError
-            | Self::OutOfMemory { .. }
             | Self::DatabaseIo { .. }
             | Self::Corrupt { .. }
             | Self::NotADatabase { .. }
@@ -135,8 +140,10 @@ impl StoreError {
             Self::Sql { message }
             | Self::CommitConstraint { message }
             | Self::DiskFull { message, .. }
-            | Self::OutOfMemory { message } => Some(message.clone()),
-            Self::DatabaseIo { message, .. } | Self::Corrupt { message, .. } => Some(message.clone()),
+            | Self::OutOfMemory { message, .. } => Some(message.clone()),
+            Self::DatabaseIo { message, .. } | Self::Corrupt { message, .. } => {
+                Some(message.clone())
+            }
             Self::NotADatabase { .. } => Some("file is not a database: SQLITE_NOTADB".to_owned()),
             Self::Interrupted
             | Self::KvListInvalidated
@@ -155,43 +162,56 @@ impl StoreError {
     }
 
     pub(crate) fn sql(message: impl Into<String>) -> Self {
-        Self::Sql { message: message.into() }
+        Self::Sql {
+            message: message.into(),
+        }
     }
 
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
     }
 
-    /// Translates SQLite's error. `offset` is used where `rusqlite` does not carry it, `rolled_back` tells whether
-    /// SQLite closed the transaction on its own.
-    pub(crate) fn from_sqlite(
-        error: rusqlite::Error,
-        path: &Path,
-        offset: Option<i32>,
-        rolled_back: bool,
-    ) -> Self {
+    /// Translates SQLite's error. `rolled_back` tells whether SQLite closed the transaction on its own.
+    pub(crate) fn from_sqlite(error: rusqlite::Error, path: &Path, rolled_back: bool) -> Self {
         let (code, text, offset) = match error {
-            rusqlite::Error::SqlInputError { error, msg, offset, .. } => {
-                (error.extended_code, Some(msg), Some(offset))
-            }
-            rusqlite::Error::SqliteFailure(error, msg) => (error.extended_code, msg, offset),
+            rusqlite::Error::SqlInputError {
+                error, msg, offset, ..
+            } => (error.extended_code, Some(msg), Some(offset)),
+            rusqlite::Error::SqliteFailure(error, msg) => (error.extended_code, msg, None),
             other => return Self::sql(other.to_string()),
         };
         let text = text.unwrap_or_else(|| ffi::code_to_str(code).to_owned());
-        let at = offset.map(|offset| format!(" at offset {offset}")).unwrap_or_default();
+        let at = offset
+            .map(|offset| format!(" at offset {offset}"))
+            .unwrap_or_default();
         let message = format!("{text}{at}: {}", code_name(code));
         match code & 0xff {
             ffi::SQLITE_INTERRUPT => Self::Interrupted,
-            ffi::SQLITE_FULL => Self::DiskFull { path: path.to_owned(), message, rolled_back },
-            ffi::SQLITE_NOMEM => Self::OutOfMemory { message },
-            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY => {
-                Self::DatabaseIo { path: path.to_owned(), message }
-            }
-            ffi::SQLITE_CORRUPT if code != ffi::SQLITE_CORRUPT_VTAB => {
-                Self::Corrupt { path: path.to_owned(), message }
-            }
-            ffi::SQLITE_NOTADB => Self::NotADatabase { path: path.to_owned() },
+            ffi::SQLITE_FULL => Self::DiskFull {
+                path: path.to_owned(),
+                message,
+                rolled_back,
+            },
+            ffi::SQLITE_NOMEM => Self::OutOfMemory {
+                message,
+                rolled_back,
+            },
+            ffi::SQLITE_IOERR | ffi::SQLITE_CANTOPEN | ffi::SQLITE_READONLY => Self::DatabaseIo {
+                path: path.to_owned(),
+                message,
+            },
+            ffi::SQLITE_CORRUPT if code != ffi::SQLITE_CORRUPT_VTAB => Self::Corrupt {
+                path: path.to_owned(),
+                message,
+            },
+            ffi::SQLITE_NOTADB => Self::NotADatabase {
+                path: path.to_owned(),
+            },
             _ => Self::Sql { message },
         }
     }

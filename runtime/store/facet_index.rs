@@ -46,19 +46,24 @@ impl FacetIndex {
             Err(error) => return Err(StoreError::io("open", path)(error)),
         };
         let mut bytes = Vec::new();
-        file.read_to_end(&mut bytes).map_err(StoreError::io("read", path))?;
+        file.read_to_end(&mut bytes)
+            .map_err(StoreError::io("read", path))?;
         if bytes.len() <= MAGIC.len() {
             // Written by nobody, or interrupted before the first entry.
             file.set_len(0).map_err(StoreError::io("truncate", path))?;
-            file.write_all(&MAGIC).map_err(StoreError::io("write", path))?;
+            file.write_all(&MAGIC)
+                .map_err(StoreError::io("write", path))?;
         } else {
             let Some(entries) = bytes.strip_prefix(&MAGIC) else {
-                return Err(StoreError::NotAFacetIndex { path: path.to_owned() });
+                return Err(StoreError::NotAFacetIndex {
+                    path: path.to_owned(),
+                });
             };
             let valid_bytes = MAGIC.len() + index.read_entries(entries);
             if valid_bytes < bytes.len() {
                 tracing::warn!(path = %path.display(), from = valid_bytes, to = bytes.len(), "facet index cut off");
-                file.set_len(valid_bytes as u64).map_err(StoreError::io("truncate", path))?;
+                file.set_len(valid_bytes as u64)
+                    .map_err(StoreError::io("truncate", path))?;
             }
         }
         index.file = Some(file);
@@ -91,7 +96,10 @@ impl FacetIndex {
     fn insert(&mut self, parent: u16, name: &str) -> u16 {
         self.facets.push((parent, name.into()));
         let id = u16::try_from(self.facets.len()).expect("the callers keep to 65535 entries");
-        self.children.entry(parent).or_default().insert(name.into(), id);
+        self.children
+            .entry(parent)
+            .or_default()
+            .insert(name.into(), id);
         id
     }
 
@@ -113,7 +121,9 @@ impl FacetIndex {
         let name_bytes = u16::try_from(name.len())
             .ok()
             .filter(|bytes| *bytes > 0)
-            .ok_or(StoreError::FacetNameLength { len_bytes: name.len() })?;
+            .ok_or(StoreError::FacetNameLength {
+                len_bytes: name.len(),
+            })?;
         if usize::from(parent) > self.facets.len() {
             return Err(StoreError::UnknownParent { parent });
         }
@@ -133,12 +143,16 @@ impl FacetIndex {
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
         if self.broken {
-            return Err(StoreError::io("write", &self.path)(io::Error::other("an earlier write failed")));
+            return Err(StoreError::io("write", &self.path)(io::Error::other(
+                "an earlier write failed",
+            )));
         }
         self.broken = true;
         if let Some(file) = &mut self.file {
-            file.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
-            file.sync_data().map_err(StoreError::io("sync", &self.path))?;
+            file.write_all(bytes)
+                .map_err(StoreError::io("write", &self.path))?;
+            file.sync_data()
+                .map_err(StoreError::io("sync", &self.path))?;
         } else {
             let mut file = OpenOptions::new()
                 .read(true)
@@ -146,8 +160,10 @@ impl FacetIndex {
                 .create_new(true)
                 .open(&self.path)
                 .map_err(StoreError::io("create", &self.path))?;
-            file.write_all(bytes).map_err(StoreError::io("write", &self.path))?;
-            file.sync_data().map_err(StoreError::io("sync", &self.path))?;
+            file.write_all(bytes)
+                .map_err(StoreError::io("write", &self.path))?;
+            file.sync_data()
+                .map_err(StoreError::io("sync", &self.path))?;
             self.file = Some(file);
             if let Some(dir) = self.path.parent() {
                 sync_directory(dir).map_err(StoreError::io("sync", dir))?;
@@ -159,7 +175,11 @@ impl FacetIndex {
 
     /// Ids and names directly below `parent`, in no particular order.
     pub fn children(&self, parent: u16) -> impl Iterator<Item = (u16, &str)> {
-        self.children.get(&parent).into_iter().flatten().map(|(name, id)| (*id, &**name))
+        self.children
+            .get(&parent)
+            .into_iter()
+            .flatten()
+            .map(|(name, id)| (*id, &**name))
     }
 }
 
@@ -177,7 +197,12 @@ mod tests {
 
     fn entry(parent: u16, name: &str) -> Vec<u8> {
         let name_bytes = u16::try_from(name.len()).unwrap();
-        [&parent.to_le_bytes()[..], &name_bytes.to_le_bytes(), name.as_bytes()].concat()
+        [
+            &parent.to_le_bytes()[..],
+            &name_bytes.to_le_bytes(),
+            name.as_bytes(),
+        ]
+        .concat()
     }
 
     #[test]
@@ -189,8 +214,16 @@ mod tests {
         assert!(!path.exists(), "looking up a name creates nothing");
         assert_eq!(index.assign(0, "a").unwrap(), 1);
         assert_eq!(index.assign(0, "b").unwrap(), 2);
-        assert_eq!(index.assign(1, "a").unwrap(), 3, "names are unique per parent only");
-        assert_eq!(index.assign(0, "a").unwrap(), 1, "a known name keeps its id");
+        assert_eq!(
+            index.assign(1, "a").unwrap(),
+            3,
+            "names are unique per parent only"
+        );
+        assert_eq!(
+            index.assign(0, "a").unwrap(),
+            1,
+            "a known name keeps its id"
+        );
         let expected = [&MAGIC[..], &entry(0, "a"), &entry(0, "b"), &entry(1, "a")].concat();
         assert_eq!(std::fs::read(&path).unwrap(), expected, "the format");
         let index = FacetIndex::open(&path).unwrap();
@@ -214,13 +247,26 @@ mod tests {
             ("not UTF-8", vec![0, 0, 1, 0, 0xff]),
         ];
         for (what, tail) in tails {
-            let (_dir, path, index) = index_of(&[&good[..], &tail, &entry(0, "lost")].concat());
+            let complete = matches!(
+                what,
+                "empty name" | "unknown parent" | "duplicate" | "not UTF-8"
+            );
+            let behind = if complete {
+                entry(0, "lost")
+            } else {
+                Vec::new()
+            };
+            let (_dir, path, index) = index_of(&[&good[..], &tail, &behind].concat());
             let mut index = index.unwrap();
             assert_eq!(index.get(1, "b"), Some(2), "{what}");
             assert_eq!(index.get(0, "lost"), None, "{what}");
             assert_eq!(std::fs::read(&path).unwrap(), good, "{what}");
             assert_eq!(index.assign(0, "c").unwrap(), 3, "{what}");
-            assert_eq!(FacetIndex::open(&path).unwrap().get(0, "c"), Some(3), "{what}");
+            assert_eq!(
+                FacetIndex::open(&path).unwrap().get(0, "c"),
+                Some(3),
+                "{what}"
+            );
         }
     }
 
@@ -239,10 +285,23 @@ mod tests {
     fn bad_names_and_parents_are_refused() {
         let dir = tempfile::tempdir().unwrap();
         let mut index = FacetIndex::open(&dir.path().join("a.facets")).unwrap();
-        assert!(matches!(index.assign(0, ""), Err(StoreError::FacetNameLength { len_bytes: 0 })));
-        assert!(matches!(index.assign(0, &"x".repeat(65536)), Err(StoreError::FacetNameLength { .. })));
-        assert!(matches!(index.assign(1, "a"), Err(StoreError::UnknownParent { parent: 1 })));
-        assert_eq!(index.assign(0, "../../etc/passwd").unwrap(), 1, "any name is only a number to the disk");
+        assert!(matches!(
+            index.assign(0, ""),
+            Err(StoreError::FacetNameLength { len_bytes: 0 })
+        ));
+        assert!(matches!(
+            index.assign(0, &"x".repeat(65536)),
+            Err(StoreError::FacetNameLength { .. })
+        ));
+        assert!(matches!(
+            index.assign(1, "a"),
+            Err(StoreError::UnknownParent { parent: 1 })
+        ));
+        assert_eq!(
+            index.assign(0, "../../etc/passwd").unwrap(),
+            1,
+            "any name is only a number to the disk"
+        );
     }
 
     #[test]

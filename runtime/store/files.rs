@@ -23,7 +23,10 @@ pub struct ObjectFiles {
 
 impl ObjectFiles {
     pub fn new(dir: impl Into<PathBuf>, hex_id: impl Into<String>) -> Self {
-        Self { dir: dir.into(), hex_id: hex_id.into() }
+        Self {
+            dir: dir.into(),
+            hex_id: hex_id.into(),
+        }
     }
 
     /// The database of the root object (0) or of a facet.
@@ -71,7 +74,10 @@ impl ObjectFiles {
     /// `dst` is as before or absent, never half copied.
     pub fn copy_database(&self, src: u16, dst: u16) -> Result<u64, StoreError> {
         let (from, to) = (self.database(src), self.database(dst));
-        if !from.try_exists().map_err(StoreError::io("look for", &from))? {
+        if !from
+            .try_exists()
+            .map_err(StoreError::io("look for", &from))?
+        {
             self.remove_database(dst)?;
             return Ok(0);
         }
@@ -98,22 +104,31 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
-        move |error| StoreError::from_sqlite(error, &path, None, false)
+        move |error| StoreError::from_sqlite(error, &path, false)
     };
     match fs::remove_file(to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::io("remove", to)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(StoreError::io("remove", to)(error));
+        }
         _ => {}
     }
     // Writable, because opening the WAL of a database that nobody else has open means to build its index.
-    let source = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-        .map_err(failed(from))?;
+    let source = Connection::open_with_flags(
+        from,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )
+    .map_err(failed(from))?;
     let mut target = Connection::open_with_flags(
         to,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_CREATE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed(to))?;
     // A crash leaves a file with a name nobody looks for, so neither journal nor syncs are needed on the way.
-    target.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF").map_err(failed(to))?;
+    target
+        .execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
+        .map_err(failed(to))?;
     {
         let backup = Backup::new(&source, &mut target).map_err(failed(to))?;
         // One step: a snapshot. A step per some pages would start over at every commit in between.
@@ -132,5 +147,8 @@ fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
     drop(target);
     let file = fs::File::open(to).map_err(StoreError::io("open", to))?;
     file.sync_all().map_err(StoreError::io("sync", to))?;
-    Ok(file.metadata().map_err(StoreError::io("measure", to))?.len())
+    Ok(file
+        .metadata()
+        .map_err(StoreError::io("measure", to))?
+        .len())
 }

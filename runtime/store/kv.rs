@@ -50,9 +50,12 @@ impl KvCursor {
         if self.database.kv_generation.get() != self.generation {
             return Err(StoreError::KvListInvalidated);
         }
-        let Some(core) = &self.core else { return Ok(None) };
+        let Some(core) = &self.core else {
+            return Ok(None);
+        };
         let mut entry = None;
-        core.borrow_mut().next_row(&mut |row| entry = Some(entry_of(row)))?;
+        core.borrow_mut()
+            .next_row(&mut |row| entry = Some(entry_of(row)))?;
         Ok(entry)
     }
 }
@@ -67,7 +70,11 @@ impl Database {
         if !self.0.has_table(KV)? {
             return Ok(None);
         }
-        self.0.ask_own("SELECT value FROM _cf_KV WHERE key = ?1", &[text(key)], |row| bytes_of(row.get(0)))
+        self.0.ask_own(
+            "SELECT value FROM _cf_KV WHERE key = ?1",
+            &[text(key)],
+            |row| bytes_of(row.get(0)),
+        )
     }
 
     /// Sets a key's value.
@@ -94,7 +101,8 @@ impl Database {
             return Ok(false);
         }
         self.0.ensure_unit()?;
-        self.0.write_own("DELETE FROM _cf_KV WHERE key = ?1", &[text(key)])?;
+        self.0
+            .write_own("DELETE FROM _cf_KV WHERE key = ?1", &[text(key)])?;
         Ok(self.0.connection()?.changes() > 0)
     }
 
@@ -105,7 +113,10 @@ impl Database {
     pub fn kv_list(&self, range: &KvRange) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
         let mut entries = Vec::new();
         if let Some(core) = self.0.start_list(range)? {
-            while core.borrow_mut().next_row(&mut |row| entries.push(entry_of(row)))? {}
+            while core
+                .borrow_mut()
+                .next_row(&mut |row| entries.push(entry_of(row)))?
+            {}
         }
         Ok(entries)
     }
@@ -121,7 +132,11 @@ impl Database {
         if let Some(core) = &core {
             *inner.kv_list.borrow_mut() = Rc::downgrade(core);
         }
-        Ok(KvCursor { core, database: inner.clone(), generation: inner.kv_generation.get() })
+        Ok(KvCursor {
+            core,
+            database: inner.clone(),
+            generation: inner.kv_generation.get(),
+        })
     }
 
     /// The alarm's time in nanoseconds since the epoch (workerd's unit), if one is set.
@@ -134,10 +149,12 @@ impl Database {
             return Ok(None);
         }
         let sql = "SELECT value FROM _cf_METADATA WHERE key = ?1";
-        let value = self.0.ask_own(sql, &[integer(ALARM_KEY)], |row| match row.get(0) {
-            ValueRef::Integer(time) => Some(time),
-            _ => None,
-        })?;
+        let value = self
+            .0
+            .ask_own(sql, &[integer(ALARM_KEY)], |row| match row.get(0) {
+                ValueRef::Integer(time) => Some(time),
+                _ => None,
+            })?;
         Ok(value.flatten())
     }
 
@@ -195,9 +212,19 @@ impl Inner {
         };
         // Only the higher of two lower bounds and the lower of two upper bounds: each index seek uses one.
         match (range.start.as_deref(), prefix) {
-            (Some(start), Some(prefix)) if start < prefix => bound(&mut sql, "key >=", text(prefix)),
+            (Some(start), Some(prefix)) if start < prefix => {
+                bound(&mut sql, "key >=", text(prefix))
+            }
             (Some(start), _) => {
-                bound(&mut sql, if range.start_exclusive { "key >" } else { "key >=" }, text(start));
+                bound(
+                    &mut sql,
+                    if range.start_exclusive {
+                        "key >"
+                    } else {
+                        "key >="
+                    },
+                    text(start),
+                );
             }
             (None, Some(prefix)) => bound(&mut sql, "key >=", text(prefix)),
             (None, None) => {}
@@ -209,7 +236,11 @@ impl Inner {
             let value = ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(behind));
             bound(&mut sql, "key <", value);
         }
-        sql.push_str(if range.reverse { " ORDER BY key DESC" } else { " ORDER BY key" });
+        sql.push_str(if range.reverse {
+            " ORDER BY key DESC"
+        } else {
+            " ORDER BY key"
+        });
         if let Some(limit) = range.limit {
             bindings.push(integer(i64::try_from(limit).unwrap_or(i64::MAX)));
             sql.push_str(" LIMIT ?");
@@ -222,7 +253,11 @@ impl Inner {
         Ok(Some(core))
     }
 
-    fn write_own(self: &Rc<Self>, sql: &str, bindings: &[ToSqlOutput<'_>]) -> Result<(), StoreError> {
+    fn write_own(
+        self: &Rc<Self>,
+        sql: &str,
+        bindings: &[ToSqlOutput<'_>],
+    ) -> Result<(), StoreError> {
         self.start_own(sql, bindings).map(drop)
     }
 
@@ -230,8 +265,18 @@ impl Inner {
         if self.known_tables.get() & table != 0 {
             return Ok(true);
         }
-        let name = if table == KV { "_cf_KV" } else { "_cf_METADATA" };
-        let found = self.ask_own("SELECT 1 FROM sqlite_schema WHERE name = ?1", &[text(name)], |_| ())?.is_some();
+        let name = if table == KV {
+            "_cf_KV"
+        } else {
+            "_cf_METADATA"
+        };
+        let found = self
+            .ask_own(
+                "SELECT 1 FROM sqlite_schema WHERE name = ?1",
+                &[text(name)],
+                |_| (),
+            )?
+            .is_some();
         if found {
             self.known_tables.set(self.known_tables.get() | table);
         }

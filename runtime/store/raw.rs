@@ -27,20 +27,20 @@ impl GuardedConnection {
         // SAFETY: the handle is open, it belongs to `connection`. `state` points into a box that this struct keeps
         // until after the connection is closed, so SQLite never calls back with a dangling pointer.
         unsafe {
-            ffi::sqlite3_set_authorizer(connection.handle(), Some(authorize), state.cast_mut().cast());
+            ffi::sqlite3_set_authorizer(
+                connection.handle(),
+                Some(authorize),
+                state.cast_mut().cast(),
+            );
         }
-        Self { connection, authorizer }
+        Self {
+            connection,
+            authorizer,
+        }
     }
 
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.authorizer
-    }
-
-    /// Where in the SQL text the most recent error is, if SQLite knows.
-    pub(crate) fn error_offset(&self) -> Option<i32> {
-        // SAFETY: the handle is open; the call only reads from it.
-        let offset = unsafe { ffi::sqlite3_error_offset(self.connection.handle()) };
-        (offset >= 0).then_some(offset)
     }
 }
 
@@ -68,7 +68,13 @@ unsafe extern "C" fn authorize(
     let (Ok(first), Ok(second), Ok(database), Ok(accessor)) = texts else {
         return ffi::SQLITE_DENY;
     };
-    if state.allows(&Action { code, first, second, database, accessor }) {
+    if state.allows(&Action {
+        code,
+        first,
+        second,
+        database,
+        accessor,
+    }) {
         ffi::SQLITE_OK
     } else {
         ffi::SQLITE_DENY

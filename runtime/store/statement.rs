@@ -53,7 +53,8 @@ impl Prepared {
         notes: Notes,
         prepare: impl for<'a> FnOnce(&'a GuardedConnection) -> rusqlite::Result<Statement<'a>>,
     ) -> rusqlite::Result<Self> {
-        let statement = OwnedStatement::try_new(connection.clone(), |connection| prepare(connection))?;
+        let statement =
+            OwnedStatement::try_new(connection.clone(), |connection| prepare(connection))?;
         let inner = statement.borrow_dependent();
         let writes = !inner.readonly() && inner.is_explain() == 0;
         Ok(Self {
@@ -81,7 +82,10 @@ impl Prepared {
 
     pub(crate) fn run(self) -> RunningStatement {
         RunningStatement::new(MutBorrow::new(self), |prepared| {
-            prepared.borrow_mut().statement.with_dependent_mut(|_, statement| statement.raw_query())
+            prepared
+                .borrow_mut()
+                .statement
+                .with_dependent_mut(|_, statement| statement.raw_query())
         })
     }
 }
@@ -93,18 +97,21 @@ impl RunningStatement {
     }
 
     pub(crate) fn status(&self, status: StatementStatus) -> i32 {
-        self.borrow_dependent().as_ref().map_or(0, |statement| statement.get_status(status))
+        self.borrow_dependent()
+            .as_ref()
+            .map_or(0, |statement| statement.get_status(status))
     }
 
     /// The names of the columns, if they are not those of before.
     pub(crate) fn names_if_changed(&self, reprepared: i32) -> Option<Rc<[String]>> {
         let statement = self.borrow_dependent().as_ref()?;
-        (statement.get_status(StatementStatus::RePrepare) != reprepared).then(|| column_names(statement))
+        (statement.get_status(StatementStatus::RePrepare) != reprepared)
+            .then(|| column_names(statement))
     }
 }
 
 fn column_names(statement: &Statement<'_>) -> Rc<[String]> {
-    statement.column_names().into_iter().map(str::to_owned).collect()
+    statement.column_names().map(str::to_owned).collect()
 }
 
 /// Least recently used statements go first once the SQL text of all exceeds the limit.
@@ -117,7 +124,12 @@ pub(crate) struct StatementCache {
 
 impl StatementCache {
     pub(crate) fn new(text_bytes_max: usize) -> Self {
-        Self { entries: HashMap::new(), text_bytes: 0, text_bytes_max, clock: 0 }
+        Self {
+            entries: HashMap::new(),
+            text_bytes: 0,
+            text_bytes_max,
+            clock: 0,
+        }
     }
 
     pub(crate) fn take(&mut self, sql: &str) -> Option<Prepared> {
@@ -132,11 +144,19 @@ impl StatementCache {
             return;
         }
         self.clock += 1;
-        if self.entries.insert(prepared.sql.clone(), (prepared, self.clock)).is_none() {
+        if self
+            .entries
+            .insert(prepared.sql.clone(), (prepared, self.clock))
+            .is_none()
+        {
             self.text_bytes += bytes;
         }
         while self.text_bytes > self.text_bytes_max {
-            let oldest = self.entries.iter().min_by_key(|(_, (_, used))| *used).map(|(sql, _)| sql.clone());
+            let oldest = self
+                .entries
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(sql, _)| sql.clone());
             let Some(oldest) = oldest else { break };
             self.take(&oldest);
         }

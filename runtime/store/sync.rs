@@ -83,7 +83,9 @@ impl FileSet {
 
     /// To be called after the connection is closed and before anyone opens the file again.
     pub(crate) fn connection_closed(&self) {
-        let Some(file) = self.created.lock().take() else { return };
+        let Some(file) = self.created.lock().take() else {
+            return;
+        };
         // Closing has checkpointed and synced, unless someone else was reading: then it is up to us. A database that
         // never committed owes nobody anything.
         if self.wal.get().is_some() && self.created_unsynced.load(Ordering::Acquire) {
@@ -115,7 +117,10 @@ impl FileSet {
     }
 
     fn directory(&self) -> &Path {
-        self.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+        self.path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+            .unwrap_or(Path::new("."))
     }
 }
 
@@ -166,7 +171,6 @@ const WORKERS: usize = 4;
 
 impl SyncThread {
     /// Starts the threads.
-    #[expect(clippy::missing_panics_doc, reason = "only if the OS has no thread left, at start-up")]
     #[must_use]
     pub fn start() -> Self {
         Self::start_with(WORKERS)
@@ -190,7 +194,9 @@ impl SyncThread {
     /// # Errors
     /// `done` gets `SyncFailed`; the commit may or may not survive a crash, and the database must not be used on.
     pub fn sync(&self, ticket: CommitTicket, done: Box<dyn FnOnce(Result<(), StoreError>) + Send>) {
-        let Some(files) = ticket.files else { return done(Ok(())) };
+        let Some(files) = ticket.files else {
+            return done(Ok(()));
+        };
         let shared = &self.0.0;
         let key = Arc::as_ptr(&files).addr();
         let mut queue = shared.queue.lock();
@@ -199,7 +205,13 @@ impl SyncThread {
             return;
         }
         queue.order.push_back(key);
-        queue.entries.insert(key, Entry { files, waiting: vec![done] });
+        queue.entries.insert(
+            key,
+            Entry {
+                files,
+                waiting: vec![done],
+            },
+        );
         drop(queue);
         shared.arrived.notify_one();
     }
@@ -219,7 +231,9 @@ impl Shared {
                 }
                 let share = queue.order.len().div_ceil(workers);
                 for _ in 0..share {
-                    let Some(key) = queue.order.pop_front() else { break };
+                    let Some(key) = queue.order.pop_front() else {
+                        break;
+                    };
                     batch.extend(queue.entries.remove(&key));
                 }
             }
@@ -244,7 +258,10 @@ fn sync_batch(batch: &mut Vec<Entry>) {
             }
         }
         for done in waiting {
-            done(result.clone().map_err(|source| StoreError::SyncFailed { path: files.path.clone(), source }));
+            done(result.clone().map_err(|source| StoreError::SyncFailed {
+                path: files.path.clone(),
+                source,
+            }));
         }
     }
 }

@@ -66,11 +66,17 @@ mod tests {
         let path = dir.path().join("t.sqlite");
         std::fs::write(&path, IMAGE).unwrap();
         let connection = rusqlite::Connection::open(&path).unwrap();
-        let ask = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
+        let ask = |sql: &str| {
+            connection
+                .query_row(sql, [], |row| row.get::<_, String>(0))
+                .unwrap()
+        };
         assert_eq!(ask("PRAGMA journal_mode"), "wal");
         assert_eq!(ask("PRAGMA encoding"), "UTF-8");
         assert_eq!(ask("PRAGMA integrity_check"), "ok");
-        connection.execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)").unwrap();
+        connection
+            .execute_batch("CREATE TABLE t(a); INSERT INTO t VALUES (1)")
+            .unwrap();
         assert_eq!(ask("PRAGMA integrity_check"), "ok");
     }
 
@@ -78,7 +84,11 @@ mod tests {
     fn headers_are_told_apart() {
         assert_eq!(inspect(&IMAGE[..100], 4096), Header::Wal);
         assert_eq!(inspect(&[], 0), Header::Blank);
-        assert_eq!(inspect(&[0; 100], 4096), Header::Blank, "size was written, data was not");
+        assert_eq!(
+            inspect(&[0; 100], 4096),
+            Header::Blank,
+            "size was written, data was not"
+        );
         assert_eq!(inspect(&[0; 100], 8192), Header::NotADatabase);
         assert_eq!(inspect(b"hello", 5), Header::NotADatabase);
     }

@@ -86,7 +86,10 @@ impl KeptValue {
 pub struct Row<'a>(pub(crate) RowSource<'a>);
 
 pub(crate) enum RowSource<'a> {
-    Sqlite { row: &'a rusqlite::Row<'a>, columns: usize },
+    Sqlite {
+        row: &'a rusqlite::Row<'a>,
+        columns: usize,
+    },
     Kept(&'a [KeptValue]),
 }
 
@@ -109,7 +112,9 @@ impl Row<'_> {
     #[must_use]
     pub fn get(&self, index: usize) -> ValueRef<'_> {
         match &self.0 {
-            RowSource::Sqlite { row, .. } => row.get_ref(index).map_or(ValueRef::Null, ValueRef::from),
+            RowSource::Sqlite { row, .. } => {
+                row.get_ref(index).map_or(ValueRef::Null, ValueRef::from)
+            }
             RowSource::Kept(values) => values.get(index).map_or(ValueRef::Null, KeptValue::as_ref),
         }
     }

@@ -53,9 +53,14 @@ impl Request {
 
     /// Sends the request and reads the whole answer.
     pub fn send(&self, to: SocketAddr) -> io::Result<Response> {
-        let mut stream = TcpStream::connect_timeout(&to, ANSWER_TIME_MAX)?;
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
-        stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+        self.send_within(to, ANSWER_TIME_MAX)
+    }
+
+    /// As `send`; gives up when the server says nothing for so long.
+    pub fn send_within(&self, to: SocketAddr, at_most: Duration) -> io::Result<Response> {
+        let mut stream = TcpStream::connect_timeout(&to, at_most)?;
+        stream.set_read_timeout(Some(at_most))?;
+        stream.set_write_timeout(Some(at_most))?;
         let mut head = format!(
             "{} {} HTTP/1.1\r\nhost: {to}\r\nconnection: close\r\n",
             self.method, self.path
@@ -74,7 +79,7 @@ impl Request {
 }
 
 impl Response {
-    fn read(from: &mut impl BufRead, without_body: bool) -> io::Result<Self> {
+    pub(super) fn read(from: &mut impl BufRead, without_body: bool) -> io::Result<Self> {
         let (status, headers) = loop {
             let line = read_line(from)?;
             let status: u16 = line

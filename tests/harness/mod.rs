@@ -10,9 +10,16 @@
 )]
 
 pub mod client;
+pub mod connection;
+pub mod process;
 pub mod project;
+pub mod random;
 pub mod server;
+pub mod wait;
 
 pub use client::{Request, Response};
+pub use connection::Connection;
 pub use project::Project;
+pub use random::Random;
 pub use server::Server;
+pub use wait::wait_for;

@@ -1,0 +1,43 @@
+//! A connection written to and read from piece by piece: for slow readers, clients that go away, and keep-alive.
+
+use std::io::{self, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+
+use super::client::{ANSWER_TIME_MAX, Response};
+
+pub struct Connection(BufReader<TcpStream>);
+
+impl Connection {
+    pub fn open(to: SocketAddr) -> Self {
+        let stream = TcpStream::connect_timeout(&to, ANSWER_TIME_MAX).expect("the server listens");
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a timeout can be set");
+        stream.set_write_timeout(Some(ANSWER_TIME_MAX)).expect("a timeout can be set");
+        Self(BufReader::new(stream))
+    }
+
+    pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.0.get_mut().write_all(bytes.as_ref())
+    }
+
+    /// Reads one whole answer; the connection can be used again if the server keeps it open.
+    pub fn answer(&mut self) -> io::Result<Response> {
+        Response::read(&mut self.0, false)
+    }
+
+    /// The answer to a HEAD request: no body follows, whatever the headers say.
+    pub fn answer_to_head(&mut self) -> io::Result<Response> {
+        Response::read(&mut self.0, true)
+    }
+
+    /// Reads exactly this many bytes of whatever comes.
+    pub fn read(&mut self, bytes: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; bytes];
+        self.0.read_exact(&mut buffer)?;
+        Ok(buffer)
+    }
+
+    /// True if the server has closed its side and sent nothing more.
+    pub fn is_at_end(&mut self) -> bool {
+        matches!(self.0.read(&mut [0; 1]), Ok(0))
+    }
+}

@@ -1,0 +1,3 @@
+//! Code that wants more than it was given.
+
+pub mod house;
