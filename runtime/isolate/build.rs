@@ -23,18 +23,18 @@ fn main() {
     std::fs::write(Path::new(&out).join("isolate.snapshot"), &snapshot.output)
         .expect("OUT_DIR is writable");
     // Lazy scripts that did not run while the snapshot was made are not in it: the binary brings them.
-    let mut table = String::from("static LAZY_SCRIPTS: &[(&str, &str)] = &[\n");
+    let mut scripts = std::collections::BTreeMap::new(); // deno_core searches the table: sorted
     for extension in extensions::extensions() {
         for file in extension.lazy_loaded_js_files.iter() {
-            let specifier = file.specifier;
-            if snapshot.consumed_lazy_specifiers.iter().any(|consumed| consumed == specifier) {
-                continue;
+            let consumed = &snapshot.consumed_lazy_specifiers;
+            if !consumed.iter().any(|consumed| consumed == file.specifier) {
+                let source = file.load().expect("our own scripts are readable");
+                scripts.insert(file.specifier, source.as_str().to_owned());
             }
-            let source = file.load().expect("our own scripts are readable");
-            table.push_str(&format!("({specifier:?}, {:?}),\n", source.as_str()));
         }
     }
-    table.push_str("];\n");
+    let rows: String = scripts.iter().map(|(name, source)| format!("({name:?}, {source:?}),\n")).collect();
+    let table = format!("static LAZY_SCRIPTS: &[(&str, &str)] = &[\n{rows}];\n");
     std::fs::write(Path::new(&out).join("lazy_scripts.rs"), table).expect("OUT_DIR is writable");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=extensions.rs");

@@ -51,7 +51,7 @@ pub enum StoreError {
         rolled_back: bool,
     },
 
-    /// SQLite ran out of memory, or a statement compiled to more than 25 000 operations (SQLite reports it as this).
+    /// SQLite ran out of memory, or a statement compiled to too many operations (SQLite reports it as this).
     #[error("{message}")]
     OutOfMemory { message: String, rolled_back: bool },
 

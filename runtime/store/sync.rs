@@ -176,7 +176,7 @@ impl SyncThread {
         Self::start_with(WORKERS)
     }
 
-    fn start_with(workers: usize) -> Self {
+    pub(crate) fn start_with(workers: usize) -> Self {
         let shared = Arc::new(Shared::default());
         for index in 0..workers {
             let shared = shared.clone();
