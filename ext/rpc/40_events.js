@@ -110,9 +110,11 @@ class Event {
   #open = 1;
   answered = false;
   request = undefined;
-  constructor(number, io) {
+  constructor(number, io, owns) {
     this.number = number;
     this.io = io;
+    /** The context ends with this event: it is not an object's, nor another event's. */
+    this.owns = owns;
   }
 
   /** The event is not over before `promise` settles. */
@@ -140,7 +142,7 @@ class Event {
   over() {
     if (--this.#open > 0) return;
     running.delete(this.number);
-    if (!this.io.context.isObject) this.io.context.end();
+    if (this.owns) this.io.context.end();
     op_rpc_done(this.number);
   }
 
@@ -202,6 +204,7 @@ export function logError(where, error) {
 export function deliver(number, context, targetKind, name, props, kind, a, b, c, d, cf) {
   let io;
   let object;
+  let owns = false;
   if (targetKind === 1) {
     object = objects.get(context);
     if (object === undefined) return;
@@ -210,9 +213,10 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     const exported = targetKind === 2 ? exportedValue(name) : undefined;
     // An exported function runs in the context that exported it: a Durable Object's, or its event's.
     const home = exported?.io?.context;
+    owns = home === undefined;
     io = { context: home ?? new Context(context, false), event: number, section: 0 };
   }
-  const event = new Event(number, io);
+  const event = new Event(number, io, owns);
   running.set(number, event);
   const frame = frameOf(io);
   inFrame(frame, run, undefined, event, targetKind, object, name, props, kind, a, b, c, d, cf);

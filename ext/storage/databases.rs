@@ -47,6 +47,7 @@ impl Databases {
         let database = self.open.borrow_mut().remove(&context);
         if let Some(database) = database {
             database.rollback_turn();
+            database.close();
         }
     }
 

@@ -18,7 +18,7 @@ fn databases_of(scope: &v8::Isolate) -> Rc<Databases> {
 
 /// What JS sees of a store error: SQLite's words, never a path.
 fn js_error(error: &StoreError) -> JsErrorBox {
-    JsErrorBox::generic(error.sql_message().unwrap_or_else(|| "internal error".to_owned()))
+    JsErrorBox::generic(error.js_message())
 }
 
 fn gone() -> JsErrorBox {

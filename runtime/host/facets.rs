@@ -60,7 +60,7 @@ impl ObjectTree {
 
 fn store_failure(error: &StoreError) -> Failure {
     tracing::error!(%error, "facet files");
-    Failure::error(error.sql_message().unwrap_or_else(|| "internal error".to_owned()))
+    Failure::error(error.js_message())
 }
 
 /// The facet `name` of `parent`: the one that is known, or one that waits to be started.

@@ -97,7 +97,7 @@ impl Isolate {
         if let Err(error) = self.databases.open(context, &start.database, options) {
             tracing::error!(%error, "the database of an object could not be opened");
             port.database_open(false);
-            let failure = Failure::error(error.sql_message().unwrap_or_else(|| "internal error".to_owned()));
+            let failure = Failure::error(error.js_message());
             port.broken(failure.clone(), true);
             return Err(failure);
         }

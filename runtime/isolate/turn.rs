@@ -130,7 +130,7 @@ impl Isolate {
                 Ok(_) => {}
                 Err(error) => {
                     tracing::warn!(%error, "a commit failed; the object is reset");
-                    let failure = facetd_core::Failure::error(error.sql_message().unwrap_or_else(|| "internal error".to_owned()));
+                    let failure = facetd_core::Failure::error(error.js_message());
                     self.reset_object(commit.context, failure, true);
                 }
             }

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use super::client::{ANSWER_TIME_MAX, Response};
 
@@ -34,6 +35,23 @@ impl Connection {
         let mut buffer = vec![0; bytes];
         self.0.read_exact(&mut buffer)?;
         Ok(buffer)
+    }
+
+    /// Whatever comes until the server closes.
+    pub fn rest(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let _ = self.0.read_to_end(&mut bytes);
+        bytes
+    }
+
+    /// The same connection for another thread: one writes while the other reads.
+    pub fn second_half(&self) -> Self {
+        Self(BufReader::new(self.0.get_ref().try_clone().expect("a socket can be shared")))
+    }
+
+    /// Writes that block for so long fail.
+    pub fn limit_writes(&self, at_most: Duration) {
+        self.0.get_ref().set_write_timeout(Some(at_most)).expect("a timeout can be set");
     }
 
     /// True if the server has closed its side and sent nothing more.
