@@ -73,18 +73,34 @@ fn assert_databases_are_whole(server: &Server, at: &str) {
     let mut python = tool("python3", "python3 with its sqlite3 module");
     let ended = run(python.args(["-c", script]).args(&databases), SOON);
     let expected = "ok\n".repeat(databases.len());
-    assert_eq!(ended.stdout, expected, "{at}: integrity_check of {databases:?}\n{}", ended.stderr);
+    assert_eq!(
+        ended.stdout, expected,
+        "{at}: integrity_check of {databases:?}\n{}",
+        ended.stderr
+    );
 }
 
 #[track_caller]
 fn number(answer: &Value) -> u64 {
-    answer.as_u64().unwrap_or_else(|| panic!("a number, not {answer}"))
+    answer
+        .as_u64()
+        .unwrap_or_else(|| panic!("a number, not {answer}"))
 }
 
 /// Writes until the server is gone. Asserts at the write: what one writer is answered only ever grows.
-fn write_until_killed(to: std::net::SocketAddr, target: &'static str, answers: &AtomicUsize, answered: &Mutex<HashMap<&str, u64>>) {
+fn write_until_killed(
+    to: std::net::SocketAddr,
+    target: &'static str,
+    answers: &AtomicUsize,
+    answered: &Mutex<HashMap<&str, u64>>,
+) {
     let request = Request::new("POST", &format!("/writeTo/{target}"));
-    let mut last = answered.lock().expect("no panic").get(target).copied().unwrap_or(0);
+    let mut last = answered
+        .lock()
+        .expect("no panic")
+        .get(target)
+        .copied()
+        .unwrap_or(0);
     while let Ok(answer) = request.send(to) {
         assert_eq!(answer.status, 200, "{target}: {}", answer.text());
         let value = number(&answer.json().expect("a number"));
@@ -118,21 +134,47 @@ fn every_answered_write_survives_kill_9() {
                     scope.spawn(|| write_until_killed(address, target, &answers, &answered));
                 }
             }
-            wait_for("the writers get answers", SOON, || answers.load(Ordering::Relaxed) >= kill_after);
+            wait_for("the writers get answers", SOON, || {
+                answers.load(Ordering::Relaxed) >= kill_after
+            });
             server.kill9();
         });
         if round % 5 == 4 {
             assert_databases_are_whole(&server, &format!("after kill {round}"));
         }
-        server.start_again().unwrap_or_else(|error| panic!("round {round}: {error}"));
+        server
+            .start_again()
+            .unwrap_or_else(|error| panic!("round {round}: {error}"));
         for target in TARGETS {
-            let found: Value = server.get(&format!("/readFrom/{target}")).json().expect("JSON");
-            let highest = answered.lock().expect("no panic").get(target).copied().unwrap_or(0);
-            let (sql, kv, rows) = (number(&found["sql"]), number(&found["kv"]), number(&found["rows"]));
-            assert!(sql >= highest, "round {round}: {target} answered {highest}, and {sql} is there");
-            assert_eq!((kv, rows), (sql, sql), "round {round}: the writes of one turn of {target} are there together or not at all");
+            let found: Value = server
+                .get(&format!("/readFrom/{target}"))
+                .json()
+                .expect("JSON");
+            let highest = answered
+                .lock()
+                .expect("no panic")
+                .get(target)
+                .copied()
+                .unwrap_or(0);
+            let (sql, kv, rows) = (
+                number(&found["sql"]),
+                number(&found["kv"]),
+                number(&found["rows"]),
+            );
+            assert!(
+                sql >= highest,
+                "round {round}: {target} answered {highest}, and {sql} is there"
+            );
+            assert_eq!(
+                (kv, rows),
+                (sql, sql),
+                "round {round}: the writes of one turn of {target} are there together or not at all"
+            );
             // At most one unanswered write per writer may be there on top.
-            assert!(sql <= highest + WRITERS_PER_TARGET as u64, "round {round}: {target} answered {highest}, and {sql} is there");
+            assert!(
+                sql <= highest + WRITERS_PER_TARGET as u64,
+                "round {round}: {target} answered {highest}, and {sql} is there"
+            );
             answered.lock().expect("no panic").insert(target, sql);
         }
     }
@@ -143,22 +185,39 @@ fn every_answered_write_survives_kill_9() {
 #[test]
 fn sigterm_lets_a_running_request_finish_and_exits_0() {
     let project = project();
-    let mut server = Server::of(project.path()).start().unwrap_or_else(|error| panic!("{error}"));
+    let mut server = Server::of(project.path())
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
     let before = number(&server.get("/readFrom/object").json().expect("JSON")["sql"]);
     let mut idle = Connection::open(server.address());
-    idle.write("GET /readFrom/object HTTP/1.1\r\nhost: x\r\n\r\n").expect("sent");
+    idle.write("GET /readFrom/object HTTP/1.1\r\nhost: x\r\n\r\n")
+        .expect("sent");
     idle.answer().expect("an answer"); // kept open: an idle connection must not hold the end up
     let address = server.address();
     let slow = thread::spawn(move || Request::get("/slow").send(address));
     // The write of the slow request is visible before its answer: then it runs.
-    wait_for("the slow request runs", SOON, || number(&server.get("/readFrom/object").json().expect("JSON")["sql"]) > before);
+    wait_for("the slow request runs", SOON, || {
+        number(&server.get("/readFrom/object").json().expect("JSON")["sql"]) > before
+    });
     assert!(!slow.is_finished(), "and has no answer yet");
-    assert_eq!(server.sigterm(), Some(0), "the exit code of a drained server");
-    let answer = slow.join().expect("no panic").expect("the running request is answered");
+    assert_eq!(
+        server.sigterm(),
+        Some(0),
+        "the exit code of a drained server"
+    );
+    let answer = slow
+        .join()
+        .expect("no panic")
+        .expect("the running request is answered");
     assert_eq!(answer.status, 200, "{}", answer.text());
     let written = number(&answer.json().expect("JSON"));
-    assert!(Request::get("/").send(address).is_err(), "nobody listens any more");
-    server.start_again().unwrap_or_else(|error| panic!("{error}"));
+    assert!(
+        Request::get("/").send(address).is_err(),
+        "nobody listens any more"
+    );
+    server
+        .start_again()
+        .unwrap_or_else(|error| panic!("{error}"));
     let found = number(&server.get("/readFrom/object").json().expect("JSON")["sql"]);
     assert_eq!(found, written, "what it answered is there");
 }
@@ -166,18 +225,28 @@ fn sigterm_lets_a_running_request_finish_and_exits_0() {
 #[test]
 fn sigterm_while_a_worker_loops_still_ends() {
     let project = Project::of(&[("worker.js", "export default { fetch() { for (;;) {} } };")]);
-    let mut server = Server::of(project.join("worker.js")).start().unwrap_or_else(|error| panic!("{error}"));
+    let mut server = Server::of(project.join("worker.js"))
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"));
     let address = server.address();
     let looping = thread::spawn(move || Request::get("/").send(address));
     let pid = server.pid();
     let cpu = move || {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         let after_name = stat.rsplit(')').next().unwrap_or_default().to_owned();
-        after_name.split_whitespace().nth(11).and_then(|ticks| ticks.parse::<u64>().ok()).unwrap_or(0)
+        after_name
+            .split_whitespace()
+            .nth(11)
+            .and_then(|ticks| ticks.parse::<u64>().ok())
+            .unwrap_or(0)
     };
     let before = cpu();
     wait_for("the worker loops", SOON, || cpu() > before + 20);
     let code = server.sigterm();
-    assert_eq!(code, Some(0), "a drain that takes too long is cut off, and that is a clean end");
+    assert_eq!(
+        code,
+        Some(0),
+        "a drain that takes too long is cut off, and that is a clean end"
+    );
     let _ = looping.join();
 }

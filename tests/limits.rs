@@ -16,20 +16,32 @@ const ANSWERS_MEANWHILE: usize = 5;
 #[track_caller]
 fn assert_cpu_error(answer: &Value, limit_ms: u64) {
     let error = &answer["error"];
-    assert_eq!(error["message"], "Worker exceeded CPU time limit.", "{answer}");
+    assert_eq!(
+        error["message"], "Worker exceeded CPU time limit.",
+        "{answer}"
+    );
     assert_eq!(error["name"], "Error", "{answer}");
     assert_eq!(error["code"], "EXCEEDED_CPU", "{answer}");
     assert_eq!(error["limit"], limit_ms, "{answer}");
     let used = error["used"].as_u64().unwrap_or(0);
-    assert!(used >= limit_ms && used < limit_ms + 1_000, "used is what was used, in ms: {answer}");
+    assert!(
+        used >= limit_ms && used < limit_ms + 1_000,
+        "used is what was used, in ms: {answer}"
+    );
 }
 
 #[track_caller]
 fn assert_memory_error(answer: &Value) {
     let error = &answer["error"];
-    assert_eq!(error["message"], "Worker exceeded memory limit.", "{answer}");
+    assert_eq!(
+        error["message"], "Worker exceeded memory limit.",
+        "{answer}"
+    );
     assert_eq!(error["code"], "EXCEEDED_MEMORY", "{answer}");
-    assert_eq!(error["limit"], 128, "the default of loaded workers: {answer}");
+    assert_eq!(
+        error["limit"], 128,
+        "the default of loaded workers: {answer}"
+    );
 }
 
 /// Runs `ask` while asking the supervisor and the neighbour again and again.
@@ -44,14 +56,26 @@ fn loops_while_others_answer(ask: &Value) {
     while !runaway.is_finished() {
         for path in ["/supervisor", "/neighbour", "/ping"] {
             let answer = Request::get(path).send_within(address, Duration::from_secs(5));
-            let answer = answer.unwrap_or_else(|error| panic!("{path} while a facet loops: {error}"));
-            assert_eq!(answer.status, 200, "{path} while a facet loops: {}", answer.text());
+            let answer =
+                answer.unwrap_or_else(|error| panic!("{path} while a facet loops: {error}"));
+            assert_eq!(
+                answer.status,
+                200,
+                "{path} while a facet loops: {}",
+                answer.text()
+            );
         }
         meanwhile += 1;
     }
-    let answer = runaway.join().expect("the client does not panic").expect("the caller gets an answer");
+    let answer = runaway
+        .join()
+        .expect("the client does not panic")
+        .expect("the caller gets an answer");
     assert_cpu_error(&answer.json().expect("the answer is JSON"), CPU_MS);
-    assert!(meanwhile >= ANSWERS_MEANWHILE, "only {meanwhile} rounds of answers while the facet looped");
+    assert!(
+        meanwhile >= ANSWERS_MEANWHILE,
+        "only {meanwhile} rounds of answers while the facet looped"
+    );
     house.assert_unharmed();
 }
 
@@ -66,7 +90,9 @@ fn a_sync_loop_ends_in_a_typed_error_while_others_answer() {
 
 #[test]
 fn a_microtask_loop_ends_in_a_typed_error_while_others_answer() {
-    loops_while_others_answer(&looping("(function f() { Promise.resolve().then(f); })(); await new Promise(() => {});"));
+    loops_while_others_answer(&looping(
+        "(function f() { Promise.resolve().then(f); })(); await new Promise(() => {});",
+    ));
 }
 
 #[test]
@@ -83,8 +109,11 @@ fn a_loop_in_a_constructor_ends_in_a_typed_error_while_others_answer() {
 
 #[test]
 fn a_loop_in_sql_ends_in_a_typed_error_while_others_answer() {
-    let sql = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
-    loops_while_others_answer(&looping(&format!("return this.ctx.storage.sql.exec('{sql}').one();")));
+    let sql =
+        "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+    loops_while_others_answer(&looping(&format!(
+        "return this.ctx.storage.sql.exec('{sql}').one();"
+    )));
 }
 
 #[test]
@@ -113,9 +142,17 @@ fn a_loop_in_a_getter_called_by_the_runtime_ends_in_a_typed_error() {
 #[test]
 fn a_loop_at_the_top_level_of_a_module_ends_in_a_typed_error() {
     let house = House::new();
-    for body in ["for (;;) {}", "(function f() { Promise.resolve().then(f); })(); await new Promise(() => {});"] {
-        let module = format!("{body}\nimport {{ DurableObject }} from 'cloudflare:workers'; export class App extends DurableObject {{ run() {{}} }}");
-        let answer = house.post("/facet", &json!({ "facet": body, "module": module, "limits": { "cpuMs": 300 } }));
+    for body in [
+        "for (;;) {}",
+        "(function f() { Promise.resolve().then(f); })(); await new Promise(() => {});",
+    ] {
+        let module = format!(
+            "{body}\nimport {{ DurableObject }} from 'cloudflare:workers'; export class App extends DurableObject {{ run() {{}} }}"
+        );
+        let answer = house.post(
+            "/facet",
+            &json!({ "facet": body, "module": module, "limits": { "cpuMs": 300 } }),
+        );
         let message = answer["error"]["message"].as_str().unwrap_or_default();
         assert!(message.contains("exceeded CPU time limit"), "{answer}");
     }
@@ -127,7 +164,10 @@ fn cpu_time_adds_up_over_the_turns_of_one_event() {
     let house = House::new();
     let body = "for (let i = 0; i < 100; i++) { for (let j = 0, t = performance.now(); j < 3e6; j++) t += j; await scheduler.wait(0); } return 'got away';";
     let answer = house.facet_limited(body, &json!({ "cpuMs": 200 }));
-    assert_eq!(answer["error"]["message"], "Worker exceeded CPU time limit.", "{answer}");
+    assert_eq!(
+        answer["error"]["message"], "Worker exceeded CPU time limit.",
+        "{answer}"
+    );
     house.assert_unharmed();
 }
 
@@ -146,9 +186,15 @@ fn every_waiting_caller_of_a_killed_isolate_is_told() {
         .collect();
     assert_cpu_error(&house.post("/facet", &ask("loop")), 500);
     for waiting in waiting {
-        let answer = waiting.join().expect("no panic").expect("a waiting caller gets an answer");
+        let answer = waiting
+            .join()
+            .expect("no panic")
+            .expect("a waiting caller gets an answer");
         let answer = answer.json().expect("JSON");
-        assert_eq!(answer["error"]["message"], "Worker exceeded CPU time limit.", "{answer}");
+        assert_eq!(
+            answer["error"]["message"], "Worker exceeded CPU time limit.",
+            "{answer}"
+        );
     }
     house.assert_unharmed();
 }
@@ -166,14 +212,34 @@ fn a_killed_turn_is_rolled_back_also_inside_transaction_sync() {
           all() { return this.sql.exec('SELECT x FROM t ORDER BY rowid').toArray().map((row) => row.x); }
         }";
     let ask = |method: &str, args: Value| json!({ "id": "one", "module": module, "method": method, "args": args, "limits": { "cpuMs": 300 } });
-    assert_eq!(house.post("/facet", &ask("add", json!(["kept"])))["ok"], Value::Null, "a plain write");
-    for method in ["loopAfterWrite", "loopInTransaction", "loopInAsyncTransaction"] {
+    assert_eq!(
+        house.post("/facet", &ask("add", json!(["kept"])))["ok"],
+        Value::Null,
+        "a plain write"
+    );
+    for method in [
+        "loopAfterWrite",
+        "loopInTransaction",
+        "loopInAsyncTransaction",
+    ] {
         assert_cpu_error(&house.post("/facet", &ask(method, json!([method]))), 300);
         let all = house.post("/facet", &ask("all", json!([])));
-        assert_eq!(all["ok"], json!(["kept"]), "{method} left nothing behind: {all}");
+        assert_eq!(
+            all["ok"],
+            json!(["kept"]),
+            "{method} left nothing behind: {all}"
+        );
     }
-    assert_eq!(house.post("/facet", &ask("add", json!(["after"])))["ok"], Value::Null, "the database can be written again");
-    assert_eq!(house.post("/facet", &ask("all", json!([])))["ok"], json!(["kept", "after"]), "and was");
+    assert_eq!(
+        house.post("/facet", &ask("add", json!(["after"])))["ok"],
+        Value::Null,
+        "the database can be written again"
+    );
+    assert_eq!(
+        house.post("/facet", &ask("all", json!([])))["ok"],
+        json!(["kept", "after"]),
+        "and was"
+    );
 }
 
 #[test]
@@ -183,8 +249,16 @@ fn a_killed_isolate_is_never_used_again() {
         export class App extends DurableObject { run(loop) { globalThis.seen += 1; inModule += 1; if (loop) for (;;) {} return [globalThis.seen, inModule]; } }";
     let ask = |loops: bool| json!({ "id": "one", "module": module, "args": [loops], "limits": { "cpuMs": 200 } });
     for _ in 0..3 {
-        assert_eq!(house.post("/facet", &ask(false))["ok"], json!([1, 1]), "a fresh isolate has fresh globals");
-        assert_eq!(house.post("/facet", &ask(false))["ok"], json!([2, 2]), "and keeps them while it lives");
+        assert_eq!(
+            house.post("/facet", &ask(false))["ok"],
+            json!([1, 1]),
+            "a fresh isolate has fresh globals"
+        );
+        assert_eq!(
+            house.post("/facet", &ask(false))["ok"],
+            json!([2, 2]),
+            "and keeps them while it lives"
+        );
         assert_cpu_error(&house.post("/facet", &ask(true)), 200);
     }
 }
@@ -210,7 +284,10 @@ fn a_builtin_that_ignores_termination_does_not_hold_its_caller() {
         let ask = json!({ "facet": body, "body": body, "limits": { "cpuMs": 300 } });
         let answer = house.try_post("/facet", &ask);
         let answer = answer.unwrap_or_else(|error| panic!("no answer to {body}: {error}"));
-        assert_eq!(answer["error"]["message"], "Worker exceeded CPU time limit.", "{body}: {answer}");
+        assert_eq!(
+            answer["error"]["message"], "Worker exceeded CPU time limit.",
+            "{body}: {answer}"
+        );
     }
     house.assert_unharmed();
 }
@@ -220,8 +297,13 @@ fn atomics_wait_cannot_block_an_isolate() {
     let house = House::new();
     let body = "return Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);";
     let ask = json!({ "body": body, "limits": { "cpuMs": 300 } });
-    let answer = house.try_post("/facet", &ask).unwrap_or_else(|error| panic!("no answer to {body}: {error}"));
-    assert!(answer.get("error").is_some(), "waiting is refused: {answer}");
+    let answer = house
+        .try_post("/facet", &ask)
+        .unwrap_or_else(|error| panic!("no answer to {body}: {error}"));
+    assert!(
+        answer.get("error").is_some(),
+        "waiting is refused: {answer}"
+    );
     house.assert_unharmed();
 }
 
@@ -233,14 +315,29 @@ fn a_supervisor_gets_rid_of_a_facet_that_blocks() {
     let request = Request::new("POST", "/facet").body(ask.to_string());
     let runaway = thread::spawn(move || request.send_within(address, ANSWER_MAX));
     // Until the facet has started, an abort is a no-op: repeat it.
-    wait_for("the caller of an aborted facet is told", Duration::from_secs(10), || {
-        house.post("/abort", &json!({}));
-        runaway.is_finished()
-    });
-    let answer = runaway.join().expect("no panic").expect("an answer").json().expect("JSON");
+    wait_for(
+        "the caller of an aborted facet is told",
+        Duration::from_secs(10),
+        || {
+            house.post("/abort", &json!({}));
+            runaway.is_finished()
+        },
+    );
+    let answer = runaway
+        .join()
+        .expect("no panic")
+        .expect("an answer")
+        .json()
+        .expect("JSON");
     let message = answer["error"]["message"].as_str().unwrap_or_default();
-    assert!(message == "aborted by the test" || message == "Worker exceeded CPU time limit.", "{answer}");
-    let again = house.post("/facet", &json!({ "body": "return 'a new class over the same name';" }));
+    assert!(
+        message == "aborted by the test" || message == "Worker exceeded CPU time limit.",
+        "{answer}"
+    );
+    let again = house.post(
+        "/facet",
+        &json!({ "body": "return 'a new class over the same name';" }),
+    );
     assert_eq!(again["ok"], "a new class over the same name", "{again}");
 }
 
@@ -253,7 +350,11 @@ fn memory_bomb(body: &str) {
     let answer = house.facet(body);
     assert_memory_error(&answer);
     house.assert_unharmed();
-    assert_eq!(house.post("/facet", &json!({ "body": "return 1;" }))["ok"], 1, "the facet starts again");
+    assert_eq!(
+        house.post("/facet", &json!({ "body": "return 1;" }))["ok"],
+        1,
+        "the facet starts again"
+    );
 }
 
 #[test]
@@ -278,7 +379,9 @@ fn a_promise_bomb_ends_in_a_typed_error() {
 
 #[test]
 fn a_heap_bomb_in_microtasks_ends_in_a_typed_error() {
-    memory_bomb("const a = []; const grow = () => { a.push(new Array(1000).fill(a.length)); queueMicrotask(grow); queueMicrotask(grow); }; grow(); await new Promise(() => {});");
+    memory_bomb(
+        "const a = []; const grow = () => { a.push(new Array(1000).fill(a.length)); queueMicrotask(grow); queueMicrotask(grow); }; grow(); await new Promise(() => {});",
+    );
 }
 
 #[test]
@@ -300,7 +403,9 @@ fn one_huge_allocation(body: &str) {
     house.assert_unharmed();
     let answer = answer.unwrap_or_else(|error| panic!("the caller is told: {error}"));
     let message = answer["error"]["message"].as_str().unwrap_or_default();
-    let told = message == "Worker exceeded memory limit." || answer["error"]["name"] == "RangeError" || answer.get("ok").is_some();
+    let told = message == "Worker exceeded memory limit."
+        || answer["error"]["name"] == "RangeError"
+        || answer.get("ok").is_some();
     assert!(told, "{answer}");
 }
 
@@ -316,7 +421,9 @@ fn one_huge_array_from_does_not_end_the_process() {
 
 #[test]
 fn one_huge_flat_string_does_not_end_the_process() {
-    one_huge_allocation("const keep = []; for (let i = 0; i < 6; i++) { const s = 'x'.repeat(2 ** 29 - 30 - i); keep.push(s, s.charCodeAt(i)); } return keep.length;");
+    one_huge_allocation(
+        "const keep = []; for (let i = 0; i < 6; i++) { const s = 'x'.repeat(2 ** 29 - 30 - i); keep.push(s, s.charCodeAt(i)); } return keep.length;",
+    );
 }
 
 #[test]
@@ -326,22 +433,30 @@ fn one_huge_typed_array_copy_does_not_end_the_process() {
 
 #[test]
 fn one_huge_spread_does_not_end_the_process() {
-    one_huge_allocation("const a = new Array(3e7).fill(0); return [...a, ...a, ...a, ...a].length;");
+    one_huge_allocation(
+        "const a = new Array(3e7).fill(0); return [...a, ...a, ...a, ...a].length;",
+    );
 }
 
 #[test]
 fn one_huge_json_text_does_not_end_the_process() {
-    one_huge_allocation("const a = new Array(1e6).fill('y'.repeat(400)); return JSON.stringify(a).length;");
+    one_huge_allocation(
+        "const a = new Array(1e6).fill('y'.repeat(400)); return JSON.stringify(a).length;",
+    );
 }
 
 #[test]
 fn one_huge_bigint_does_not_end_the_process() {
-    one_huge_allocation("const keep = []; for (let i = 0; ; i++) keep.push(1n << BigInt(2 ** 30 - 64 - i));");
+    one_huge_allocation(
+        "const keep = []; for (let i = 0; ; i++) keep.push(1n << BigInt(2 ** 30 - 64 - i));",
+    );
 }
 
 #[test]
 fn one_huge_sql_result_does_not_end_the_process() {
-    one_huge_allocation("return this.ctx.storage.sql.exec('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000000) SELECT x, x AS y, x AS z FROM c').toArray().length;");
+    one_huge_allocation(
+        "return this.ctx.storage.sql.exec('WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 20000000) SELECT x, x AS y, x AS z FROM c').toArray().length;",
+    );
 }
 
 #[test]
@@ -373,8 +488,14 @@ fn off_heap_bomb(body: &str) {
     let before = house.rss_mib();
     let answer = house.facet(&format!("const keep = globalThis.keep = []; for (let i = 0; i < 10; i++) {{ {body} }} return keep.length;"));
     let after = house.rss_mib();
-    assert!(answer.get("error").is_some(), "1000 MB are more than the limit of 128 MiB allows: {answer}; {before} -> {after} MiB");
-    assert!(after < before + RSS_SLACK_MIB, "resident memory went from {before} to {after} MiB");
+    assert!(
+        answer.get("error").is_some(),
+        "1000 MB are more than the limit of 128 MiB allows: {answer}; {before} -> {after} MiB"
+    );
+    assert!(
+        after < before + RSS_SLACK_MIB,
+        "resident memory went from {before} to {after} MiB"
+    );
     house.assert_unharmed();
 }
 
@@ -390,30 +511,42 @@ fn shared_array_buffers_count_against_the_limit() {
 
 #[test]
 fn resizable_array_buffers_count_against_the_limit() {
-    off_heap_bomb("const b = new ArrayBuffer(0, { maxByteLength: 1e8 }); b.resize(1e8); keep.push(new Uint8Array(b).fill(1));");
+    off_heap_bomb(
+        "const b = new ArrayBuffer(0, { maxByteLength: 1e8 }); b.resize(1e8); keep.push(new Uint8Array(b).fill(1));",
+    );
 }
 
 #[test]
 fn growable_shared_array_buffers_count_against_the_limit() {
-    off_heap_bomb("const b = new SharedArrayBuffer(0, { maxByteLength: 1e8 }); b.grow(1e8); keep.push(new Uint8Array(b).fill(1));");
+    off_heap_bomb(
+        "const b = new SharedArrayBuffer(0, { maxByteLength: 1e8 }); b.grow(1e8); keep.push(new Uint8Array(b).fill(1));",
+    );
 }
 
 #[test]
 fn wasm_memories_count_against_the_limit() {
-    off_heap_bomb("const m = new WebAssembly.Memory({ initial: 1 }); m.grow(1525); keep.push(m); new Uint8Array(m.buffer).fill(1);");
+    off_heap_bomb(
+        "const m = new WebAssembly.Memory({ initial: 1 }); m.grow(1525); keep.push(m); new Uint8Array(m.buffer).fill(1);",
+    );
 }
 
 #[test]
 fn blobs_count_against_the_limit() {
-    off_heap_bomb("keep.push(new Blob([new Uint8Array(5e7).fill(1), new Uint8Array(5e7).fill(2)]));");
+    off_heap_bomb(
+        "keep.push(new Blob([new Uint8Array(5e7).fill(1), new Uint8Array(5e7).fill(2)]));",
+    );
 }
 
 #[test]
 fn sql_values_count_against_the_limit() {
-    off_heap_bomb("keep.push(this.ctx.storage.sql.exec('SELECT randomblob(1000000) AS b FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT x FROM c)').toArray());");
+    off_heap_bomb(
+        "keep.push(this.ctx.storage.sql.exec('SELECT randomblob(1000000) AS b FROM (WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 100) SELECT x FROM c)').toArray());",
+    );
 }
 
 #[test]
 fn streams_count_against_the_limit() {
-    off_heap_bomb("const s = new TransformStream({}, undefined, { highWaterMark: Infinity }); const w = s.writable.getWriter(); for (let j = 0; j < 10; j++) w.write(new Uint8Array(1e7).fill(j)); keep.push(s);");
+    off_heap_bomb(
+        "const s = new TransformStream({}, undefined, { highWaterMark: Infinity }); const w = s.writable.getWriter(); for (let j = 0; j < 10; j++) w.write(new Uint8Array(1e7).fill(j)); keep.push(s);",
+    );
 }

@@ -1,9 +1,14 @@
 //! The one integration test binary: each test binary links V8 again.
 
 mod bad_input;
+mod browser;
 mod conformance;
 mod crash;
 mod harness;
 mod hostile;
 mod http;
+mod interop;
+mod isolates;
 mod limits;
+mod npm;
+mod test_command;

@@ -11,6 +11,7 @@ import {
 } from "ext:core/ops";
 import { currentIo, forget, derivedFrame, inFrame, keepBusy, whenDone } from "ext:facetd_rpc/00_context.js";
 import { DurableObjectId, makeId } from "ext:facetd_rpc/05_ids.js";
+import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks, logError, requirePromise, worker } from "ext:facetd_rpc/40_events.js";
 import { makeStub, ObjectStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectStorage, enterSection } from "ext:facetd_storage/00_storage.js";
@@ -169,5 +170,9 @@ class DurableObjectState {
 
 
 Object.defineProperty(DurableObjectState.prototype, Symbol.toStringTag, { value: "DurableObjectState" });
+
+for (const Class of [DurableObjectId, DurableObjectNamespace, DurableObjectState, DurableObjectStorage, DurableObjectFacets]) {
+  types.platform.add(Class);
+}
 
 hooks.makeState = (io, [id, depth], props) => new DurableObjectState(io, id, props, depth);

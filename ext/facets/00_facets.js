@@ -61,6 +61,7 @@ export class DurableObjectFacets {
   }
 
   get(name, startCallback) {
+    if (arguments.length < 1) throw wrongType("get", 1, "string");
     const text = checkName(name);
     if (typeof startCallback !== "function") throw wrongType("get", 2, "function");
     if (this.#depth + 1 >= DEPTH_MAX) {
@@ -99,6 +100,7 @@ export class DurableObjectFacets {
   }
 
   delete(name) {
+    if (arguments.length < 1) throw wrongType("delete", 1, "string");
     op_facet_delete(this.#io.context.number, checkName(name));
   }
 

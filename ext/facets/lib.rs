@@ -64,7 +64,10 @@ fn op_facet_start(
         }
         _ => Some(ObjectName::Text(id.to_owned())),
     };
-    start.take_facet_start().map_err(JsErrorBox::from_err)?.start(class, id);
+    start
+        .take_facet_start()
+        .map_err(JsErrorBox::from_err)?
+        .start(class, id);
     Ok(())
 }
 
@@ -76,7 +79,9 @@ fn op_facet_fail<'s>(
     error: v8::Local<'s, v8::Value>,
 ) {
     // Used up: the callback threw after the start was accepted, which nobody waits for.
-    let Ok(start) = start.take_facet_start() else { return };
+    let Ok(start) = start.take_facet_start() else {
+        return;
+    };
     let failure = thrown_failure(scope, &isolate_of(scope), error, false, false);
     start.fail(failure);
 }
@@ -99,8 +104,14 @@ fn isolate(state: &OpState) -> Rc<IsolateState> {
 }
 
 #[op2(fast)]
-fn op_facet_delete(state: &mut OpState, context: u32, #[string] name: &str) -> Result<(), JsErrorBox> {
-    port(&isolate(state), context)?.facet_delete(name).map_err(|failure| js_error(&failure))
+fn op_facet_delete(
+    state: &mut OpState,
+    context: u32,
+    #[string] name: &str,
+) -> Result<(), JsErrorBox> {
+    port(&isolate(state), context)?
+        .facet_delete(name)
+        .map_err(|failure| js_error(&failure))
 }
 
 #[op2(fast)]
@@ -110,12 +121,16 @@ fn op_facet_clone(
     #[string] src: &str,
     #[string] dst: &str,
 ) -> Result<(), JsErrorBox> {
-    port(&isolate(state), context)?.facet_clone(src, dst).map_err(|failure| js_error(&failure))
+    port(&isolate(state), context)?
+        .facet_clone(src, dst)
+        .map_err(|failure| js_error(&failure))
 }
 
 #[op2(fast)]
 fn op_facet_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    port(&isolate(state), context)?.facet_delete_all().map_err(|failure| js_error(&failure))
+    port(&isolate(state), context)?
+        .facet_delete_all()
+        .map_err(|failure| js_error(&failure))
 }
 
 deno_core::extension!(

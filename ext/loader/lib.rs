@@ -41,15 +41,23 @@ fn op_loader_get<'s>(
     let (worker, slot) = loader.get(id.as_deref());
     let worker = cppgc::make_cppgc_object(scope, Handle::Worker(worker)).into();
     let slot: v8::Local<v8::Value> = match slot {
-        Some(slot) => cppgc::make_cppgc_object(scope, Handle::CodeSlot(RefCell::new(Some(slot)))).into(),
+        Some(slot) => {
+            cppgc::make_cppgc_object(scope, Handle::CodeSlot(RefCell::new(Some(slot)))).into()
+        }
         None => v8::undefined(scope).into(),
     };
     Ok(v8::Array::new_with_elements(scope, &[worker, slot]))
 }
 
-fn limits_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, numbers: v8::Local<'s, v8::Array>) -> Limits {
+fn limits_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    numbers: v8::Local<'s, v8::Array>,
+) -> Limits {
     let at = |index| {
-        let number = numbers.get_index(scope, index).and_then(|n| n.number_value(scope)).unwrap_or(-1.0);
+        let number = numbers
+            .get_index(scope, index)
+            .and_then(|n| n.number_value(scope))
+            .unwrap_or(-1.0);
         (number >= 0.0).then_some(number as u64)
     };
     Limits {
@@ -78,16 +86,26 @@ fn bytes_from_js(value: v8::Local<v8::Value>) -> Arc<[u8]> {
 }
 
 /// Reads `[name, kind, content, ...]`.
-fn modules_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, flat: v8::Local<'s, v8::Array>) -> Vec<Module> {
+fn modules_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    flat: v8::Local<'s, v8::Array>,
+) -> Vec<Module> {
     let mut modules = Vec::new();
     let mut at = 0;
     while at + 2 < flat.length() {
-        let name = flat.get_index(scope, at).map(|v| v.to_rust_string_lossy(scope));
-        let kind = flat.get_index(scope, at + 1).and_then(|v| v.uint32_value(scope));
+        let name = flat
+            .get_index(scope, at)
+            .map(|v| v.to_rust_string_lossy(scope));
+        let kind = flat
+            .get_index(scope, at + 1)
+            .and_then(|v| v.uint32_value(scope));
         let content = flat.get_index(scope, at + 2);
         at += 3;
-        let (Some(name), Some(kind), Some(content)) = (name, kind, content) else { continue };
-        let text = |scope: &mut v8::PinScope<'s, '_>| Arc::from(content.to_rust_string_lossy(scope));
+        let (Some(name), Some(kind), Some(content)) = (name, kind, content) else {
+            continue;
+        };
+        let text =
+            |scope: &mut v8::PinScope<'s, '_>| Arc::from(content.to_rust_string_lossy(scope));
         let source = match kind {
             0 => ModuleSource::EsModule(text(scope)),
             1 => ModuleSource::CommonJs(text(scope)),
@@ -140,7 +158,9 @@ fn op_loader_provide<'s>(
     }
     let mut compatibility_flags = Vec::new();
     for at in 0..flags.length() {
-        let flag = flags.get_index(scope, at).map(|f| f.to_rust_string_lossy(scope));
+        let flag = flags
+            .get_index(scope, at)
+            .map(|f| f.to_rust_string_lossy(scope));
         compatibility_flags.extend(flag);
     }
     let modules = modules_from_js(scope, modules);
@@ -148,7 +168,9 @@ fn op_loader_provide<'s>(
     let env = if env.is_undefined() {
         None
     } else {
-        let Some(env) = serialize(scope, &isolate, env, CloneMode::Env) else { return Ok(()) };
+        let Some(env) = serialize(scope, &isolate, env, CloneMode::Env) else {
+            return Ok(());
+        };
         if env.bytes.len() > ENV_BYTES_MAX {
             let text = format!(
                 "Dynamic Worker env size ({} bytes) exceeds the maximum allowed size of {ENV_BYTES_MAX} bytes.",
@@ -184,7 +206,9 @@ fn op_loader_fail<'s>(
     error: v8::Local<'s, v8::Value>,
 ) {
     // Used up: `provide` refused the code and told the waiting callers itself.
-    let Ok(slot) = slot.take_code_slot() else { return };
+    let Ok(slot) = slot.take_code_slot() else {
+        return;
+    };
     let failure = thrown_failure(scope, &isolate_of(scope), error, false, false);
     slot.fail(failure);
 }

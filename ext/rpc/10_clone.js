@@ -39,8 +39,6 @@ function unsupported(name) {
   );
 }
 
-const kNames = { __proto__: null, SqlStorageCursor: "Cursor" };
-
 const NOT_PASSABLE = [
   undefined,
   "Stubs pointing to Durable Object facets are not serializable.",
@@ -59,7 +57,7 @@ export function exportValue(value) {
   const io = currentIo();
   // Whoever exported it stays alive while somebody has a stub of it.
   exported.set(number, { value, io, letGo: types.hold(io) });
-  return op_rpc_export(number);
+  return op_rpc_export(number, io?.context.number ?? 0);
 }
 
 export function exportedValue(number) {
@@ -152,7 +150,7 @@ export function describe(object, mode) {
   const name = object.constructor?.name ?? "Object";
   // The instances of a user's own classes are stored as plain objects; the platform's are refused.
   if (mode === MODE_STORAGE && !types.platform.has(object.constructor)) return undefined;
-  throw unsupported(kNames[name] ?? name);
+  throw unsupported(name);
 }
 
 function describeHandle(object, handle, mode) {
@@ -269,8 +267,13 @@ const NATIVE_ERRORS = {
 };
 
 
+/** Whose error is being packed, for `durableObjectId`. */
+export const thrower = { id: undefined };
+
 /** Called by Rust before a thrown value crosses: keeps an error's own properties too. */
 export function packError(thrown) {
+  const id = thrower.id;
+  thrower.id = undefined;
   if (typeof thrown === "function" || typeof thrown === "symbol") return { text: String(thrown) };
   if (thrown instanceof DOMException) {
     return { dom: [thrown.name, thrown.message] };
@@ -291,6 +294,7 @@ export function packError(thrown) {
     message: typeof thrown.message === "string" ? thrown.message : "",
     stack: String(thrown.stack),
   };
+  if (id !== undefined) packed.id = String(id);
   try {
     if (Object.keys(own).length > 0) {
       structuredClone(own);
@@ -316,6 +320,9 @@ export function unpackError(packed) {
   if ("text" in packed) return new Error(packed.text);
   const Class = NATIVE_ERRORS[packed.class] ?? Error;
   const error = Class === AggregateError ? new AggregateError([], packed.message) : new Class(packed.message);
+  if (packed.id !== undefined) {
+    Object.defineProperty(error, "durableObjectId", { value: packed.id, configurable: true, writable: true });
+  }
   if (packed.name !== error.name) error.name = packed.name;
   for (const key of Object.keys(packed.own ?? {})) {
     Object.defineProperty(error, key, { value: packed.own[key], configurable: true, writable: true, enumerable: true });

@@ -16,6 +16,9 @@ const { Response, fromInnerResponse, newInnerResponse, nullBodyStatus, redirectS
   core.loadExtScript("ext:deno_fetch/23_response.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, isReadableStreamDisturbed } = streams;
+const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
+const { atob } = core.loadExtScript("ext:deno_web/05_base64.js");
+const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
 
 const REDIRECTS_MAX = 20;
@@ -129,6 +132,9 @@ export function responseToWire(io, response) {
 }
 
 function absolute(input, init) {
+  if (input === undefined) {
+    throw new TypeError("Failed to execute 'fetch' on 'Fetcher': parameter 1 is not of type 'Request or string'.");
+  }
   if (input instanceof Request) return init === undefined ? input : new Request(input, init);
   const text = String(input);
   let url;
@@ -150,18 +156,23 @@ function repeatable(body) {
  * `fetch()` through a stub. Redirects are followed through the same stub.
  * @param {object} handleOf gives the handle to send through
  */
-export async function fetchThrough(io, handleOf, input, init, { network = false } = {}) {
+export async function fetchThrough(io, handleOf, input, init) {
   const request = absolute(input, init);
   const inner = toInnerRequest(request);
+  if (inner.redirectMode === "error") {
+    throw new TypeError(
+      'Invalid redirect value, must be one of "follow" or "manual" ("error" won\'t be implemented since it does not make sense at the edge; use "manual" and check the response status code).',
+    );
+  }
   const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
   if (signal?.aborted) throw signal.reason;
-  if (network && !/^https?:/.test(inner.url())) {
+  if (!/^https?:/.test(inner.url())) {
     if (inner.url().startsWith("data:")) return dataUrl(inner.url());
     throw new TypeError(`Fetch API cannot load: ${inner.url()}`);
   }
   const follow = inner.redirectMode !== "manual";
   let method = inner.method;
-  let url = inner.url();
+  let url = inner.url().split("#")[0];
   let headers = inner.headerList;
   const again = repeatable(inner.body);
   let [body, pumped] = bodyToWire(io, inner.body);
@@ -235,6 +246,13 @@ function dataUrl(url) {
   return new Response(body, { headers: { "content-type": type } });
 }
 
+/** A body that is still being written keeps its event alive. */
+function keepWhile(io, pumped) {
+  if (pumped === undefined) return;
+  const letGo = types.hold(io);
+  pumped.then(letGo, letGo);
+}
+
 /** Where `request.cf` is kept. */
 export const kCf = Symbol("cf");
 
@@ -248,8 +266,9 @@ types.blobParts = (blob) => {
   throw new DOMException("Blob serialization needs its bytes; pass an ArrayBuffer.", "DataCloneError");
 };
 types.streamHandle = (stream) => {
-  const [rid, pumped] = streamToWire(requireIo(), stream);
-  pumped?.catch(() => {});
+  const io = requireIo();
+  const [rid, pumped] = streamToWire(io, stream);
+  keepWhile(io, pumped);
   return rid;
 };
 types.reviveStream = (rid) => (typeof rid === "number" ? readableStreamForRid(rid) : new ReadableStream());
@@ -265,8 +284,8 @@ types.describeBody = (object, withBody) => {
   fields.headers = flatHeaders(inner.headerList);
   if (inner.body === null || inner.body === undefined) return [fields];
   const io = currentIo() ?? requireIo();
-  let [body, pumped] = bodyToWire(io, inner.body);
-  pumped?.catch(() => {});
+  const [body, pumped] = bodyToWire(io, inner.body);
+  keepWhile(io, pumped);
   if (typeof body === "number") return [fields, body];
   fields.body = body;
   return [fields];

@@ -12,7 +12,7 @@ import {
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
 import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
-import { exportedValue, kHandle, kIsClass, kRefuse, types } from "ext:facetd_rpc/10_clone.js";
+import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 
@@ -148,7 +148,7 @@ class Event {
 
   respond(response) {
     if (this.answered) return;
-    if (!(response instanceof Response)) {
+    if (!(response instanceof Response) || response.type === "error") {
       this.fail(new TypeError(INCORRECT_RESULT), true);
       return;
     }
@@ -183,6 +183,7 @@ class Event {
     if (this.answered) return;
     this.answered = true;
     const home = error instanceof NoEntrypoint;
+    thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
     if (!ours && !home) logError("Uncaught", error);
     this.over();

@@ -2,7 +2,10 @@
 //! without passing through it.
 
 use bytes::Bytes;
-use deno_core::{AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture, OpState, RcRef, Resource, ResourceId};
+use deno_core::{
+    AsyncRefCell, AsyncResult, BufView, CancelHandle, CancelTryFuture, OpState, RcRef, Resource,
+    ResourceId,
+};
 use deno_error::JsErrorBox;
 use facetd_core::{Body, BodyStream, BodyWriter};
 use futures::StreamExt;
@@ -33,7 +36,9 @@ impl Resource for BodyReader {
                     let mut stream = RcRef::map(&this, |r| &r.stream).borrow_mut().await;
                     let mut chunk = this.rest.take();
                     while chunk.is_empty() {
-                        let Some(body) = stream.as_mut() else { return Ok(BufView::empty()) };
+                        let Some(body) = stream.as_mut() else {
+                            return Ok(BufView::empty());
+                        };
                         match body.chunks.next().await {
                             Some(Ok(next)) => chunk = next,
                             Some(Err(error)) => {

@@ -57,7 +57,9 @@ impl v8::ValueSerializerImpl for Serializer {
         scope: &mut v8::PinScope<'s, '_>,
         object: v8::Local<'s, v8::Object>,
     ) -> Option<bool> {
-        let Some(prototype) = object.get_prototype(scope) else { return Some(false) };
+        let Some(prototype) = object.get_prototype(scope) else {
+            return Some(false);
+        };
         if prototype.is_null() {
             return Some(false);
         }
@@ -66,7 +68,10 @@ impl v8::ValueSerializerImpl for Serializer {
             return Some(true);
         }
         let prototype: v8::Local<v8::Object> = prototype.try_into().ok()?;
-        if prototype.get_prototype(scope).is_none_or(|end| end.is_null()) {
+        if prototype
+            .get_prototype(scope)
+            .is_none_or(|end| end.is_null())
+        {
             return Some(false);
         }
         if self.mode != CloneMode::Storage {
@@ -108,14 +113,20 @@ impl v8::ValueSerializerImpl for Serializer {
 }
 
 /// A number in the place of a handle is the resource of a body: its stream moves into the payload.
-fn take_stream(scope: &mut v8::PinScope<'_, '_>, handle: v8::Local<v8::Value>) -> Option<Capability> {
-    let rid = handle.is_uint32().then(|| handle.uint32_value(scope)).flatten()?;
+fn take_stream(
+    scope: &mut v8::PinScope<'_, '_>,
+    handle: v8::Local<v8::Value>,
+) -> Option<Capability> {
+    let rid = handle
+        .is_uint32()
+        .then(|| handle.uint32_value(scope))
+        .flatten()?;
     let op_state = deno_core::JsRuntime::op_state_from(scope);
     let mut op_state = op_state.borrow_mut();
     match crate::body::take_body(&mut op_state, rid) {
-        Some(facetd_core::Body::Stream(stream)) => {
-            Some(Capability::Stream(std::sync::Arc::new(std::sync::Mutex::new(Some(stream)))))
-        }
+        Some(facetd_core::Body::Stream(stream)) => Some(Capability::Stream(std::sync::Arc::new(
+            std::sync::Mutex::new(Some(stream)),
+        ))),
         _ => None,
     }
 }
@@ -188,8 +199,11 @@ fn serialize_once<'s>(
     mode: CloneMode,
 ) -> Option<Payload> {
     let capabilities = Rc::new(RefCell::new(Vec::new()));
-    let delegate =
-        Serializer { state: state.clone(), mode, capabilities: capabilities.clone() };
+    let delegate = Serializer {
+        state: state.clone(),
+        mode,
+        capabilities: capabilities.clone(),
+    };
     let serializer = v8::ValueSerializer::new(scope, Box::new(delegate));
     serializer.write_header();
     let context = scope.get_current_context();
@@ -210,7 +224,10 @@ fn serialize_once<'s>(
         return None;
     }
     let capabilities = capabilities.take();
-    Some(Payload { bytes, capabilities })
+    Some(Payload {
+        bytes,
+        capabilities,
+    })
 }
 
 struct Deserializer<'a> {
@@ -232,27 +249,31 @@ impl v8::ValueDeserializerImpl for Deserializer<'_> {
         let stand_in = reader.read_value(context)?;
         v8::allow_javascript_execution_scope!(let scope, scope);
         let mut kind = 0;
-        let handle: v8::Local<v8::Value> = match self.capabilities.get((slot as usize).wrapping_sub(1)) {
-            Some(Capability::Target(target)) => {
-                kind = target.kind() as u32;
-                cppgc::make_cppgc_object(scope, Handle::Target(target.clone())).into()
-            }
-            Some(Capability::Class(class)) => {
-                cppgc::make_cppgc_object(scope, Handle::Class(class.clone())).into()
-            }
-            Some(Capability::Stream(slot)) => {
-                let stream = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-                let op_state = deno_core::JsRuntime::op_state_from(scope);
-                match stream {
-                    Some(stream) => {
-                        let rid = crate::body::add_reader(&mut op_state.borrow_mut(), stream);
-                        v8::Integer::new_from_unsigned(scope, rid).into()
-                    }
-                    None => v8::null(scope).into(),
+        let handle: v8::Local<v8::Value> =
+            match self.capabilities.get((slot as usize).wrapping_sub(1)) {
+                Some(Capability::Target(target)) => {
+                    kind = target.kind() as u32;
+                    cppgc::make_cppgc_object(scope, Handle::Target(target.clone())).into()
                 }
-            }
-            None => v8::undefined(scope).into(),
-        };
+                Some(Capability::Class(class)) => {
+                    cppgc::make_cppgc_object(scope, Handle::Class(class.clone())).into()
+                }
+                Some(Capability::Stream(slot)) => {
+                    let stream = slot
+                        .lock()
+                        .unwrap_or_else(std::sync::PoisonError::into_inner)
+                        .take();
+                    let op_state = deno_core::JsRuntime::op_state_from(scope);
+                    match stream {
+                        Some(stream) => {
+                            let rid = crate::body::add_reader(&mut op_state.borrow_mut(), stream);
+                            v8::Integer::new_from_unsigned(scope, rid).into()
+                        }
+                        None => v8::null(scope).into(),
+                    }
+                }
+                None => v8::undefined(scope).into(),
+            };
         let callbacks = self.state.callbacks();
         let revive = v8::Local::new(scope, &callbacks.revive);
         let this = v8::undefined(scope).into();
@@ -269,7 +290,10 @@ pub fn deserialize<'s>(
     state: &Rc<IsolateState>,
     payload: &Payload,
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let delegate = Deserializer { state: state.clone(), capabilities: &payload.capabilities };
+    let delegate = Deserializer {
+        state: state.clone(),
+        capabilities: &payload.capabilities,
+    };
     let deserializer = v8::ValueDeserializer::new(scope, Box::new(delegate), &payload.bytes);
     let context = scope.get_current_context();
     if !deserializer.read_header(context).unwrap_or(false) {
@@ -299,9 +323,18 @@ pub fn thrown_failure<'s>(
     if let Some(packed) = pack.call(scope, this, &[thrown])
         && let Some(payload) = serialize(scope, state, packed, CloneMode::Rpc)
     {
-        return Failure::Thrown { value: payload.into(), text: text.into(), reset, remote };
+        return Failure::Thrown {
+            value: payload.into(),
+            text: text.into(),
+            reset,
+            remote,
+        };
     }
     scope.reset();
-    let error = facetd_core::HostError { remote, reset, ..facetd_core::HostError::new("Error", text) };
+    let error = facetd_core::HostError {
+        remote,
+        reset,
+        ..facetd_core::HostError::new("Error", text)
+    };
     error.into()
 }

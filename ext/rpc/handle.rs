@@ -38,43 +38,71 @@ impl Handle {
     /// # Errors
     /// The handle is of another kind: some JS of ours, or tampered with, mixed them up.
     pub fn target(&self) -> Result<&Arc<dyn Target>, WrongHandle> {
-        if let Self::Target(target) = self { Ok(target) } else { Err(WrongHandle) }
+        if let Self::Target(target) = self {
+            Ok(target)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind.
     pub fn class(&self) -> Result<&Arc<dyn ClassPort>, WrongHandle> {
-        if let Self::Class(class) = self { Ok(class) } else { Err(WrongHandle) }
+        if let Self::Class(class) = self {
+            Ok(class)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind.
     pub fn namespace(&self) -> Result<&Arc<dyn NamespacePort>, WrongHandle> {
-        if let Self::Namespace(namespace) = self { Ok(namespace) } else { Err(WrongHandle) }
+        if let Self::Namespace(namespace) = self {
+            Ok(namespace)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind.
     pub fn loader(&self) -> Result<&Arc<dyn LoaderPort>, WrongHandle> {
-        if let Self::Loader(loader) = self { Ok(loader) } else { Err(WrongHandle) }
+        if let Self::Loader(loader) = self {
+            Ok(loader)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind.
     pub fn worker(&self) -> Result<&Arc<dyn LoadedWorker>, WrongHandle> {
-        if let Self::Worker(worker) = self { Ok(worker) } else { Err(WrongHandle) }
+        if let Self::Worker(worker) = self {
+            Ok(worker)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind or was used before.
     pub fn take_code_slot(&self) -> Result<Box<dyn CodeSlot>, WrongHandle> {
-        if let Self::CodeSlot(slot) = self { slot.take().ok_or(WrongHandle) } else { Err(WrongHandle) }
+        if let Self::CodeSlot(slot) = self {
+            slot.take().ok_or(WrongHandle)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// # Errors
     /// The handle is of another kind or was used before.
     pub fn take_facet_start(&self) -> Result<Box<dyn FacetStart>, WrongHandle> {
-        if let Self::FacetStart(slot) = self { slot.take().ok_or(WrongHandle) } else { Err(WrongHandle) }
+        if let Self::FacetStart(slot) = self {
+            slot.take().ok_or(WrongHandle)
+        } else {
+            Err(WrongHandle)
+        }
     }
 
     /// What a payload carries of this handle, if it may be passed on at all.

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    Answer, Body, BodyError, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse,
-    Headers, Inbox, Limits, LogLevel, LogLine, Message, Target, TargetKind,
+    Answer, Body, BodyError, Completed, Event, EventKind, EventTarget, Failure, FetchRequest,
+    FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target, TargetKind,
 };
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -64,12 +64,19 @@ pub fn op_rpc_callbacks<'s>(
 }
 
 /// Reads `[name, value, name, value, ...]`.
-pub fn headers_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, flat: v8::Local<'s, v8::Array>) -> Headers {
+pub fn headers_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    flat: v8::Local<'s, v8::Array>,
+) -> Headers {
     let mut headers = Vec::with_capacity(flat.length() as usize / 2);
     let mut at = 0;
     while at + 1 < flat.length() {
-        let name = flat.get_index(scope, at).map(|v| v.to_rust_string_lossy(scope));
-        let value = flat.get_index(scope, at + 1).map(|v| v.to_rust_string_lossy(scope));
+        let name = flat
+            .get_index(scope, at)
+            .map(|v| v.to_rust_string_lossy(scope));
+        let value = flat
+            .get_index(scope, at + 1)
+            .map(|v| v.to_rust_string_lossy(scope));
         if let (Some(name), Some(value)) = (name, value) {
             headers.push((name, value));
         }
@@ -97,7 +104,9 @@ fn body_from_js<'s>(
         view.copy_contents(&mut bytes);
         return Ok(Body::Bytes(bytes.into()));
     }
-    Ok(Body::Bytes(Bytes::from(value.to_rust_string_lossy(scope).into_bytes())))
+    Ok(Body::Bytes(Bytes::from(
+        value.to_rust_string_lossy(scope).into_bytes(),
+    )))
 }
 
 /// Sends a fetch through a stub. Returns the call that is completed with the response.
@@ -119,7 +128,13 @@ pub fn op_rpc_fetch<'s>(
     let headers = headers_from_js(scope, headers);
     let body = body_from_js(scope, &mut state.borrow_mut(), body)?;
     let isolate = isolate(&state.borrow());
-    let request = FetchRequest { method, url, headers, body, cf };
+    let request = FetchRequest {
+        method,
+        url,
+        headers,
+        body,
+        cf,
+    };
     let call = isolate.begin_call(context, event, section);
     isolate
         .send_event(target, EventKind::Fetch(request), call)
@@ -144,7 +159,10 @@ pub fn op_rpc_call<'s>(
     let mut names = Vec::with_capacity(path.length() as usize);
     for at in 0..path.length() {
         let name = path.get_index(scope, at);
-        names.push(name.map(|n| n.to_rust_string_lossy(scope)).unwrap_or_default());
+        names.push(
+            name.map(|n| n.to_rust_string_lossy(scope))
+                .unwrap_or_default(),
+        );
     }
     let args = if args.is_undefined() {
         None
@@ -164,14 +182,22 @@ pub fn op_rpc_call<'s>(
 /// Gives up waiting for `call`; its target is told.
 #[op2(fast)]
 pub fn op_rpc_give_up(state: &mut OpState, call: u32) {
-    let stop = isolate(state).calls.borrow_mut().remove(&call).and_then(|call| call.stop);
+    let stop = isolate(state)
+        .calls
+        .borrow_mut()
+        .remove(&call)
+        .and_then(|call| call.stop);
     if let Some(stop) = stop {
         stop.abort();
     }
 }
 
 #[op2(nofast, reentrant)]
-pub fn op_rpc_answer_value<'s>(scope: &mut v8::PinScope<'s, '_>, event: u32, value: v8::Local<'s, v8::Value>) -> bool {
+pub fn op_rpc_answer_value<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    event: u32,
+    value: v8::Local<'s, v8::Value>,
+) -> bool {
     let isolate = isolate_of(scope);
     match serialize(scope, &isolate, value, CloneMode::Rpc) {
         Some(payload) => {
@@ -207,7 +233,12 @@ pub fn op_rpc_answer_response<'s>(
     let headers = headers_from_js(scope, headers);
     let body = body_from_js(scope, &mut state.borrow_mut(), body)?;
     let status = u16::try_from(status).unwrap_or(500);
-    let response = FetchResponse { status, status_text, headers, body };
+    let response = FetchResponse {
+        status,
+        status_text,
+        headers,
+        body,
+    };
     isolate(&state.borrow()).answer(event, Ok(Answer::Response(response)));
     Ok(())
 }
@@ -216,12 +247,16 @@ pub fn op_rpc_answer_response<'s>(
 #[op2(fast)]
 pub fn op_rpc_done(state: &mut OpState, event: u32) {
     let isolate = isolate(state);
-    let Some(ended) = isolate.events.borrow_mut().remove(&event) else { return };
+    let Some(ended) = isolate.events.borrow_mut().remove(&event) else {
+        return;
+    };
     let mut contexts = isolate.contexts.borrow_mut();
     match contexts.get_mut(&ended.context) {
         Some(context) => match &mut context.object {
-            Some(object) => object.busy = object.busy.saturating_sub(1),
-            None => drop(contexts.remove(&ended.context)),
+            Some(object) => object.add_busy(-1),
+            // An exported function's event runs in the context of the event that exported it.
+            None if ended.context == event => drop(contexts.remove(&event)),
+            None => {}
         },
         None => {}
     }
@@ -233,8 +268,13 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
 #[op2(fast)]
 pub fn op_rpc_busy(state: &mut OpState, context: u32, by: i32) {
     let isolate = isolate(state);
-    if let Some(object) = isolate.contexts.borrow_mut().get_mut(&context).and_then(|c| c.object.as_mut()) {
-        object.busy = object.busy.saturating_add_signed(by);
+    if let Some(object) = isolate
+        .contexts
+        .borrow_mut()
+        .get_mut(&context)
+        .and_then(|c| c.object.as_mut())
+    {
+        object.add_busy(by);
     }
 }
 
@@ -260,7 +300,12 @@ pub fn op_body_write<'s>(
         begun.context = 0;
     }
     let (chunk, inbox) = (Bytes::copy_from_slice(chunk), isolate.inbox.clone());
-    let drained = move |gone| inbox.send(Message::Completed { call, with: Completed::Drained(gone) });
+    let drained = move |gone| {
+        inbox.send(Message::Completed {
+            call,
+            with: Completed::Drained(gone),
+        })
+    };
     let Some(pipe) = body::pipe(state, rid) else {
         drained(true);
         return call;
@@ -281,28 +326,44 @@ pub fn op_body_write<'s>(
 }
 
 #[op2]
-pub fn op_body_end(state: &mut OpState, context: u32, rid: ResourceId, #[string] error: Option<String>) {
+pub fn op_body_end(
+    state: &mut OpState,
+    context: u32,
+    rid: ResourceId,
+    #[string] error: Option<String>,
+) {
     let isolate = isolate(state);
     let writer = body::pipe(state, rid).and_then(|pipe| pipe.writer.take());
     drop(state.resource_table.take_any(rid));
     isolate.send_later(context, move |durable| match (writer, durable, error) {
         (Some(writer), Ok(()), None) => writer.finish(),
         (Some(writer), _, error) => {
-            writer.fail(BodyError(error.unwrap_or_else(|| "the object was reset".into())));
+            writer.fail(BodyError(
+                error.unwrap_or_else(|| "the object was reset".into()),
+            ));
         }
         (None, ..) => {}
     });
 }
 
 #[op2(fast)]
-pub fn op_timer_start(state: &mut OpState, context: u32, event: u32, section: u32, delay_ms: f64) -> u32 {
+pub fn op_timer_start(
+    state: &mut OpState,
+    context: u32,
+    event: u32,
+    section: u32,
+    delay_ms: f64,
+) -> u32 {
     let isolate = isolate(state);
     let call = isolate.begin_call(context, event, section);
     let delay = std::time::Duration::from_millis(delay_ms.clamp(0.0, 2_147_483_647.0) as u64);
     let inbox = isolate.inbox.clone();
     let sleeping = deno_core::unsync::spawn(async move {
         crate::sleep(delay).await;
-        inbox.send(Message::Completed { call, with: Completed::Timer });
+        inbox.send(Message::Completed {
+            call,
+            with: Completed::Timer,
+        });
     });
     if let Some(begun) = isolate.calls.borrow_mut().get_mut(&call) {
         let stop = facetd_core::AbortSignal::default();
@@ -338,11 +399,19 @@ pub fn op_gate_depth(state: &mut OpState, context: u32) -> u32 {
 #[op2(fast)]
 pub fn op_gate_leave(state: &mut OpState, context: u32, section: u32) {
     let isolate = isolate(state);
-    if let Some(object) = isolate.contexts.borrow_mut().get_mut(&context).and_then(|c| c.object.as_mut()) {
+    if let Some(object) = isolate
+        .contexts
+        .borrow_mut()
+        .get_mut(&context)
+        .and_then(|c| c.object.as_mut())
+    {
         object.gate.leave(facetd_core::SectionId(section));
     }
     // Whoever waited is let in once this turn is over.
-    isolate.inbox.send(Message::Completed { call: 0, with: Completed::Section(facetd_core::SectionId(context)) });
+    isolate.inbox.send(Message::Completed {
+        call: 0,
+        with: Completed::Section(facetd_core::SectionId(context)),
+    });
 }
 
 /// Completes when every write made so far is durable.
@@ -352,7 +421,10 @@ pub fn op_gate_durable(state: &mut OpState, context: u32, event: u32, section: u
     let call = isolate.begin_call(context, event, section);
     let inbox = isolate.inbox.clone();
     isolate.send_later(context, move |durable| {
-        inbox.send(Message::Completed { call, with: Completed::Durable(durable) });
+        inbox.send(Message::Completed {
+            call,
+            with: Completed::Durable(durable),
+        });
     });
     call
 }
@@ -370,7 +442,12 @@ pub fn op_object_reset<'s>(
     let mut failure = thrown_failure(scope, &isolate, reason, false, true);
     if overloaded {
         let text = error_message(scope, reason);
-        failure = facetd_core::HostError { overloaded: true, reset: true, ..facetd_core::HostError::new("Error", text) }.into();
+        failure = facetd_core::HostError {
+            overloaded: true,
+            reset: true,
+            ..facetd_core::HostError::new("Error", text)
+        }
+        .into();
     }
     isolate.resets.borrow_mut().push((context, failure));
     if unwind {
@@ -383,7 +460,10 @@ fn error_message<'s>(scope: &mut v8::PinScope<'s, '_>, error: v8::Local<'s, v8::
     let message = v8::String::new(scope, "message");
     let object = error.to_object(scope);
     match (message, object) {
-        (Some(key), Some(object)) => object.get(scope, key.into()).map(|m| m.to_rust_string_lossy(scope)).unwrap_or_default(),
+        (Some(key), Some(object)) => object
+            .get(scope, key.into())
+            .map(|m| m.to_rust_string_lossy(scope))
+            .unwrap_or_default(),
         _ => String::new(),
     }
 }
@@ -407,8 +487,16 @@ pub fn op_rpc_own_entrypoint<'s>(
 ) -> Result<Handle, JsErrorBox> {
     let isolate = isolate_of(scope);
     let props = props_from_js(scope, &isolate, props)?;
-    let worker = isolate.worker.borrow().clone().ok_or_else(|| JsErrorBox::generic("internal error"))?;
-    Ok(Handle::Target(worker.entrypoint(name, props, Limits::default())))
+    let worker = isolate
+        .worker
+        .borrow()
+        .clone()
+        .ok_or_else(|| JsErrorBox::generic("internal error"))?;
+    Ok(Handle::Target(worker.entrypoint(
+        name,
+        props,
+        Limits::default(),
+    )))
 }
 
 /// A class of this very worker, for facets.
@@ -421,7 +509,11 @@ pub fn op_rpc_own_class<'s>(
 ) -> Result<Handle, JsErrorBox> {
     let isolate = isolate_of(scope);
     let props = props_from_js(scope, &isolate, props)?;
-    let worker = isolate.worker.borrow().clone().ok_or_else(|| JsErrorBox::generic("internal error"))?;
+    let worker = isolate
+        .worker
+        .borrow()
+        .clone()
+        .ok_or_else(|| JsErrorBox::generic("internal error"))?;
     Ok(Handle::Class(worker.class(name, props, Limits::default())))
 }
 
@@ -449,8 +541,13 @@ pub fn props_from_js<'s>(
 }
 
 /// The pending exception of a failed clone as an error for op2.
-pub fn clone_error_box<'s>(scope: &mut v8::PinScope<'s, '_>, error: Option<v8::Local<'s, v8::Value>>) -> JsErrorBox {
-    let Some(error) = error else { return JsErrorBox::generic("internal error") };
+pub fn clone_error_box<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    error: Option<v8::Local<'s, v8::Value>>,
+) -> JsErrorBox {
+    let Some(error) = error else {
+        return JsErrorBox::generic("internal error");
+    };
     JsErrorBox::new("DOMExceptionDataCloneError", error_message(scope, error))
 }
 
@@ -458,7 +555,12 @@ pub fn clone_error_box<'s>(scope: &mut v8::PinScope<'s, '_>, error: Option<v8::L
 #[op2]
 #[cppgc]
 pub fn op_rpc_outbound(state: &mut OpState) -> Result<Handle, WrongHandle> {
-    isolate(state).outbound.borrow().clone().map(Handle::Target).ok_or(WrongHandle)
+    isolate(state)
+        .outbound
+        .borrow()
+        .clone()
+        .map(Handle::Target)
+        .ok_or(WrongHandle)
 }
 
 struct ExportTarget {
@@ -470,7 +572,12 @@ struct ExportTarget {
 impl Target for ExportTarget {
     fn send(&self, event: Event) {
         let target = EventTarget::Export(self.export);
-        self.inbox.send(Message::Event { target, event, limits: Limits::default(), keep: None });
+        self.inbox.send(Message::Event {
+            target,
+            event,
+            limits: Limits::default(),
+            keep: None,
+        });
     }
 
     fn kind(&self) -> TargetKind {
@@ -479,7 +586,9 @@ impl Target for ExportTarget {
 
     fn dispose(&self) {
         if !self.released.swap(true, Ordering::AcqRel) {
-            self.inbox.send(Message::ReleaseExport { export: self.export });
+            self.inbox.send(Message::ReleaseExport {
+                export: self.export,
+            });
         }
     }
 }
@@ -493,9 +602,15 @@ impl Drop for ExportTarget {
 /// A stub for the function or `RpcTarget` that JS keeps under `export`.
 #[op2]
 #[cppgc]
-pub fn op_rpc_export(state: &mut OpState, export: u32) -> Handle {
-    let inbox = isolate(state).inbox.clone();
-    Handle::Target(Arc::new(ExportTarget { inbox, export, released: AtomicBool::new(false) }))
+pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
+    let isolate = isolate(state);
+    isolate.exports.borrow_mut().insert(export, context);
+    let inbox = isolate.inbox.clone();
+    Handle::Target(Arc::new(ExportTarget {
+        inbox,
+        export,
+        released: AtomicBool::new(false),
+    }))
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,

@@ -8,14 +8,15 @@
 use crate::handle::Handle;
 use deno_core::v8;
 use facetd_core::{
-    Completed, Entered, Failure, Inbox, InputGate, Limits, Message, ObjectPort, Outcome, Ready, Reply,
-    SectionId, WorkerPort, Target, Event, EventKind, LogSink, OutputGate,
+    Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink, Message,
+    ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The JS functions Rust calls. Set once, by the bootstrap script.
 pub struct Callbacks {
@@ -35,8 +36,15 @@ pub struct Callbacks {
 
 /// Something that waits for the input gate of an object.
 pub enum Input {
-    Event { event: u32, kind: EventKind },
-    Completed { call: u32, with: Completed },
+    Event {
+        event: u32,
+        kind: EventKind,
+        export: Option<u32>,
+    },
+    Completed {
+        call: u32,
+        with: Completed,
+    },
 }
 
 /// An object that lives in this isolate.
@@ -46,8 +54,16 @@ pub struct ObjectContext {
     pub constructed: bool,
     /// Events delivered and not done, plus `waitUntil` promises.
     pub busy: u32,
-    /// When it was last busy, by the isolate's own clock.
-    pub idle_since_ms: u64,
+    /// Since when it has had nothing to do.
+    pub idle_since: Option<Instant>,
+}
+
+impl ObjectContext {
+    /// `by` more (or fewer) reasons to stay in memory.
+    pub fn add_busy(&mut self, by: i32) {
+        self.busy = self.busy.saturating_add_signed(by);
+        self.idle_since = (self.busy == 0).then(Instant::now);
+    }
 }
 
 /// Where continuations run and what dies together: one stateless event, or one object.
@@ -84,6 +100,8 @@ pub struct IsolateState {
     pub objects: RefCell<HashMap<u64, u32>>,
     pub events: RefCell<HashMap<u32, EventState>>,
     pub calls: RefCell<HashMap<u32, Call>>,
+    /// The context that exported each function or `RpcTarget`.
+    pub exports: RefCell<HashMap<u32, u32>>,
     next_id: Cell<u32>,
     outbox: RefCell<Vec<(u32, Held)>>,
     /// The worker this isolate became.
@@ -110,6 +128,7 @@ impl IsolateState {
             objects: RefCell::default(),
             events: RefCell::default(),
             calls: RefCell::default(),
+            exports: RefCell::default(),
             next_id: Cell::new(0),
             outbox: RefCell::default(),
             worker: RefCell::default(),
@@ -139,19 +158,34 @@ impl IsolateState {
     }
 
     pub fn callbacks(&self) -> Rc<Callbacks> {
-        self.callbacks.borrow().clone().expect("the bootstrap script set the callbacks")
+        self.callbacks
+            .borrow()
+            .clone()
+            .expect("the bootstrap script set the callbacks")
     }
 
     /// Notes that JS waits for something, and says under which number it will be told.
     pub fn begin_call(&self, context: u32, event: u32, section: u32) -> u32 {
         let call = self.next_id();
         let section = (section != 0).then_some(SectionId(section));
-        self.calls.borrow_mut().insert(call, Call { context, event, section, stop: None });
+        self.calls.borrow_mut().insert(
+            call,
+            Call {
+                context,
+                event,
+                section,
+                stop: None,
+            },
+        );
         call
     }
 
     /// Something that must not leave before this turn's writes are durable.
-    pub fn send_later(&self, context: u32, message: impl FnOnce(Result<(), Failure>) + Send + 'static) {
+    pub fn send_later(
+        &self,
+        context: u32,
+        message: impl FnOnce(Result<(), Failure>) + Send + 'static,
+    ) {
         self.outbox.borrow_mut().push((context, Box::new(message)));
     }
 
@@ -173,7 +207,15 @@ impl IsolateState {
     }
 
     pub fn object_port(&self, context: u32) -> Option<Arc<dyn ObjectPort>> {
-        Some(self.contexts.borrow().get(&context)?.object.as_ref()?.port.clone())
+        Some(
+            self.contexts
+                .borrow()
+                .get(&context)?
+                .object
+                .as_ref()?
+                .port
+                .clone(),
+        )
     }
 
     /// Sends an event on behalf of `context`; the outcome completes `call`.
@@ -188,11 +230,17 @@ impl IsolateState {
     ) -> Result<(), Failure> {
         let (context, event) = {
             let calls = self.calls.borrow();
-            let Some(begun) = calls.get(&call) else { return Ok(()) };
+            let Some(begun) = calls.get(&call) else {
+                return Ok(());
+            };
             (begun.context, begun.event)
         };
         if let Some(state) = self.events.borrow_mut().get_mut(&event) {
-            if state.limits.sub_requests.is_some_and(|max| state.sub_requests >= max) {
+            if state
+                .limits
+                .sub_requests
+                .is_some_and(|max| state.sub_requests >= max)
+            {
                 self.calls.borrow_mut().remove(&call);
                 return Err(Failure::error("Too many subrequests."));
             }
@@ -210,7 +258,10 @@ impl IsolateState {
     fn event_completing(&self, kind: EventKind, call: u32, inbox: &Inbox) -> Event {
         let inbox = inbox.clone();
         let mut event = Event::new(kind, move |outcome: Outcome| {
-            inbox.send(Message::Completed { call, with: Completed::Outcome(outcome) });
+            inbox.send(Message::Completed {
+                call,
+                with: Completed::Outcome(outcome),
+            });
         });
         let abort = facetd_core::AbortSignal::default();
         if let Some(begun) = self.calls.borrow_mut().get_mut(&call) {
@@ -243,7 +294,13 @@ impl IsolateState {
     }
 
     pub fn next_ready(&self, context: u32) -> Option<Ready<Input>> {
-        self.contexts.borrow_mut().get_mut(&context)?.object.as_mut()?.gate.next_ready()
+        self.contexts
+            .borrow_mut()
+            .get_mut(&context)?
+            .object
+            .as_mut()?
+            .gate
+            .next_ready()
     }
 
     /// Enters a critical section of `context`; `None`: `call` is completed with it later.
@@ -251,7 +308,10 @@ impl IsolateState {
         let parent = (parent != 0).then_some(SectionId(parent));
         let mut contexts = self.contexts.borrow_mut();
         let object = contexts.get_mut(&context)?.object.as_mut()?;
-        let waiting = Input::Completed { call, with: Completed::Timer };
+        let waiting = Input::Completed {
+            call,
+            with: Completed::Timer,
+        };
         match object.gate.enter(parent, waiting) {
             Entered::Now(section) => Some(section),
             Entered::Later => None,

@@ -27,6 +27,7 @@ import {
   op_txn_savepoint_end,
 } from "ext:core/ops";
 import { currentIo, derivedFrame, inFrame, whenDone } from "ext:facetd_rpc/00_context.js";
+import { types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 
 const kNumber = Symbol("context");
@@ -410,6 +411,7 @@ export class DurableObjectStorage extends AsyncKv {
     throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
   }
 }
+for (const Class of [SqlStorageCursor, SqlStorageStatement, SqlStorage, SyncKvStorage]) types.platform.add(Class);
 Object.defineProperty(SqlStorageCursor, "name", { value: "Cursor" });
 Object.defineProperty(SqlStorageStatement, "name", { value: "Statement" });
 for (const Class of [SqlStorageCursor, DurableObjectStorage, DurableObjectTransaction, SyncKvStorage, SqlStorage]) {

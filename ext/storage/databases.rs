@@ -28,6 +28,8 @@ pub struct Databases {
     committed: RefCell<Vec<(u32, CommitTicket)>>,
     cursors: RefCell<HashMap<u32, (u32, OpenCursor)>>,
     last_cursor: Cell<u32>,
+    /// Collected while some cursor was in use.
+    dropped: RefCell<Vec<u32>>,
 }
 
 impl Databases {
@@ -43,7 +45,9 @@ impl Databases {
 
     /// Rolls back what is open and closes the database.
     pub fn close(&self, context: u32) {
-        self.cursors.borrow_mut().retain(|_, (of, _)| *of != context);
+        self.cursors
+            .borrow_mut()
+            .retain(|_, (of, _)| *of != context);
         let database = self.open.borrow_mut().remove(&context);
         if let Some(database) = database {
             database.rollback_turn();
@@ -73,7 +77,10 @@ impl Databases {
         let explicit = self.committed.take();
         let mut commits: Vec<TurnCommit> = explicit
             .into_iter()
-            .map(|(context, ticket)| TurnCommit { context, outcome: Ok(Some(ticket)) })
+            .map(|(context, ticket)| TurnCommit {
+                context,
+                outcome: Ok(Some(ticket)),
+            })
             .collect();
         let mut touched = self.touched.take();
         touched.sort_unstable();
@@ -91,7 +98,9 @@ impl Databases {
 
     /// The object is about to be reset: what it wrote and has not committed goes.
     pub fn discard(&self, context: u32) {
-        self.touched.borrow_mut().retain(|touched| *touched != context);
+        self.touched
+            .borrow_mut()
+            .retain(|touched| *touched != context);
         if let Some(database) = self.get(context) {
             database.rollback_turn();
         }
@@ -110,12 +119,20 @@ impl Databases {
     pub(crate) fn add_cursor(&self, context: u32, cursor: OpenCursor) -> u32 {
         let number = self.last_cursor.get().wrapping_add(1);
         self.last_cursor.set(number);
+        let dropped = self.dropped.take();
+        self.cursors
+            .borrow_mut()
+            .retain(|known, _| !dropped.contains(known));
         self.cursors.borrow_mut().insert(number, (context, cursor));
         number
     }
 
     /// Runs `f` with the cursor `number`; `None`: its database is closed.
-    pub(crate) fn with_cursor<R>(&self, number: u32, f: impl FnOnce(&mut OpenCursor) -> R) -> Option<R> {
+    pub(crate) fn with_cursor<R>(
+        &self,
+        number: u32,
+        f: impl FnOnce(&mut OpenCursor) -> R,
+    ) -> Option<R> {
         let mut cursors = self.cursors.borrow_mut();
         let (context, cursor) = cursors.get_mut(&number)?;
         let mut touched = self.touched.borrow_mut();
@@ -129,9 +146,10 @@ impl Databases {
 
     /// JS let go of a cursor.
     pub(crate) fn drop_cursor(&self, number: u32) {
-        // Never inside `with_cursor`: a collected cursor is not in use.
-        if let Ok(mut cursors) = self.cursors.try_borrow_mut() {
-            cursors.remove(&number);
+        // V8 may collect one cursor while another makes rows.
+        match self.cursors.try_borrow_mut() {
+            Ok(mut cursors) => drop(cursors.remove(&number)),
+            Err(_) => self.dropped.borrow_mut().push(number),
         }
     }
 }

@@ -53,7 +53,10 @@ fn read_value<'s>(
     bytes: Vec<u8>,
 ) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
     let isolate = isolate_of(scope);
-    let payload = Payload { bytes, capabilities: Vec::new() };
+    let payload = Payload {
+        bytes,
+        capabilities: Vec::new(),
+    };
     deserialize(scope, &isolate, &payload)
         .ok_or_else(|| JsErrorBox::generic("The stored value could not be read."))
 }
@@ -68,13 +71,21 @@ pub fn op_kv_put<'s>(
 ) -> Result<(), JsErrorBox> {
     let isolate = isolate_of(scope);
     // `None`: the DataCloneError is pending already.
-    let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else { return Ok(()) };
+    let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else {
+        return Ok(());
+    };
     let database = writing(&databases_of(scope), context)?;
-    database.kv_put(key, &payload.bytes).map_err(|e| js_error(&e))
+    database
+        .kv_put(key, &payload.bytes)
+        .map_err(|e| js_error(&e))
 }
 
 #[op2(fast)]
-pub fn op_kv_delete(state: &mut OpState, context: u32, #[string] key: &str) -> Result<bool, JsErrorBox> {
+pub fn op_kv_delete(
+    state: &mut OpState,
+    context: u32,
+    #[string] key: &str,
+) -> Result<bool, JsErrorBox> {
     let database = writing(&databases(state), context)?;
     database.kv_delete(key).map_err(|e| js_error(&e))
 }
@@ -88,7 +99,14 @@ fn range(
     limit: f64,
 ) -> KvRange {
     let limit = (limit >= 0.0).then_some(limit as u64);
-    KvRange { start, start_exclusive, end, prefix, reverse, limit }
+    KvRange {
+        start,
+        start_exclusive,
+        end,
+        prefix,
+        reverse,
+        limit,
+    }
 }
 
 /// `[[key, value], ...]`.
@@ -150,7 +168,10 @@ impl Drop for CursorHandle {
 
 fn handle(databases: &Rc<Databases>, context: u32, cursor: OpenCursor) -> CursorHandle {
     let number = databases.add_cursor(context, cursor);
-    CursorHandle { number, databases: Rc::downgrade(databases) }
+    CursorHandle {
+        number,
+        databases: Rc::downgrade(databases),
+    }
 }
 
 #[op2]
@@ -191,10 +212,17 @@ pub fn op_kv_cursor_next<'s>(
 
 // ---- SQL
 
-fn binding_from_js<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) -> SqlValue {
+fn binding_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: v8::Local<'s, v8::Value>,
+) -> SqlValue {
     if value.is_number() {
         let number = value.number_value(scope).unwrap_or(f64::NAN);
-        return if number.is_nan() { SqlValue::Null } else { SqlValue::Real(number) };
+        return if number.is_nan() {
+            SqlValue::Null
+        } else {
+            SqlValue::Real(number)
+        };
     }
     if value.is_null_or_undefined() {
         return SqlValue::Null;
@@ -231,7 +259,10 @@ pub fn op_sql_exec<'s>(
     Ok(handle(&databases, context, OpenCursor::Rows(cursor)))
 }
 
-fn value_to_js<'s>(scope: &mut v8::PinScope<'s, '_>, value: ValueRef<'_>) -> v8::Local<'s, v8::Value> {
+fn value_to_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    value: ValueRef<'_>,
+) -> v8::Local<'s, v8::Value> {
     match value {
         ValueRef::Null => v8::null(scope).into(),
         ValueRef::Integer(n) => match i32::try_from(n) {
@@ -257,7 +288,9 @@ fn next_row<'s>(
     names: &[v8::Local<'s, v8::Name>],
     raw: bool,
 ) -> Result<Option<v8::Local<'s, v8::Value>>, JsErrorBox> {
-    let OpenCursor::Rows(cursor) = cursor else { return Err(gone()) };
+    let OpenCursor::Rows(cursor) = cursor else {
+        return Err(gone());
+    };
     let mut values: Vec<v8::Local<v8::Value>> = Vec::with_capacity(names.len());
     let more = cursor
         .next_row(&mut |row| values.extend(row.iter().map(|value| value_to_js(scope, value))))
@@ -276,8 +309,13 @@ fn next_row<'s>(
     Ok(Some(object.into()))
 }
 
-fn names<'s>(scope: &mut v8::PinScope<'s, '_>, cursor: &OpenCursor) -> Vec<v8::Local<'s, v8::Name>> {
-    let OpenCursor::Rows(cursor) = cursor else { return Vec::new() };
+fn names<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    cursor: &OpenCursor,
+) -> Vec<v8::Local<'s, v8::Name>> {
+    let OpenCursor::Rows(cursor) = cursor else {
+        return Vec::new();
+    };
     let columns = cursor.column_names().iter();
     let texts = columns.filter_map(|name| {
         v8::String::new_from_utf8(scope, name.as_bytes(), v8::NewStringType::Internalized)
@@ -295,7 +333,9 @@ pub fn op_sql_next<'s>(
         let names = names(scope, open);
         next_row(scope, open, &names, raw)
     });
-    Ok(row.ok_or_else(gone)??.unwrap_or_else(|| v8::undefined(scope).into()))
+    Ok(row
+        .ok_or_else(gone)??
+        .unwrap_or_else(|| v8::undefined(scope).into()))
 }
 
 #[op2(reentrant)]
@@ -323,11 +363,19 @@ pub fn op_sql_columns<'s>(
     #[cppgc] cursor: &CursorHandle,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let names = databases_of(scope).with_cursor(cursor.number, |open| names(scope, open));
-    let names: Vec<v8::Local<v8::Value>> = names.ok_or_else(gone)?.into_iter().map(Into::into).collect();
+    let names: Vec<v8::Local<v8::Value>> = names
+        .ok_or_else(gone)?
+        .into_iter()
+        .map(Into::into)
+        .collect();
     Ok(v8::Array::new_with_elements(scope, &names))
 }
 
-fn counted(state: &OpState, cursor: &CursorHandle, count: impl FnOnce(&facetd_store::Cursor) -> u64) -> f64 {
+fn counted(
+    state: &OpState,
+    cursor: &CursorHandle,
+    count: impl FnOnce(&facetd_store::Cursor) -> u64,
+) -> f64 {
     let counted = databases(state).with_cursor(cursor.number, |open| match open {
         OpenCursor::Rows(cursor) => count(cursor) as f64,
         OpenCursor::Keys(_) => 0.0,
@@ -348,19 +396,26 @@ pub fn op_sql_written(state: &mut OpState, #[cppgc] cursor: &CursorHandle) -> f6
 #[op2(fast)]
 pub fn op_sql_size(state: &mut OpState, context: u32) -> Result<f64, JsErrorBox> {
     let database = reading(&databases(state), context)?;
-    database.database_size().map(|bytes| bytes as f64).map_err(|e| js_error(&e))
+    database
+        .database_size()
+        .map(|bytes| bytes as f64)
+        .map_err(|e| js_error(&e))
 }
 
 // ---- transactions
 
 #[op2(fast)]
 pub fn op_storage_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    writing(&databases(state), context)?.delete_all().map_err(|e| js_error(&e))
+    writing(&databases(state), context)?
+        .delete_all()
+        .map_err(|e| js_error(&e))
 }
 
 #[op2(fast)]
 pub fn op_txn_savepoint(state: &mut OpState, context: u32) -> Result<u32, JsErrorBox> {
-    writing(&databases(state), context)?.savepoint_begin().map_err(|e| js_error(&e))
+    writing(&databases(state), context)?
+        .savepoint_begin()
+        .map_err(|e| js_error(&e))
 }
 
 #[op2(fast)]
@@ -382,7 +437,9 @@ pub fn op_txn_savepoint_end(
 #[op2(fast)]
 pub fn op_txn_begin(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
     let databases = databases(state);
-    let ticket = writing(&databases, context)?.transaction_begin().map_err(|e| js_error(&e))?;
+    let ticket = writing(&databases, context)?
+        .transaction_begin()
+        .map_err(|e| js_error(&e))?;
     if let Some(ticket) = ticket {
         databases.note_commit(context, ticket);
     }
@@ -392,7 +449,9 @@ pub fn op_txn_begin(state: &mut OpState, context: u32) -> Result<(), JsErrorBox>
 #[op2(fast)]
 pub fn op_txn_commit(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
     let databases = databases(state);
-    let ticket = writing(&databases, context)?.transaction_commit().map_err(|e| js_error(&e))?;
+    let ticket = writing(&databases, context)?
+        .transaction_commit()
+        .map_err(|e| js_error(&e))?;
     if let Some(ticket) = ticket {
         databases.note_commit(context, ticket);
     }
@@ -401,5 +460,7 @@ pub fn op_txn_commit(state: &mut OpState, context: u32) -> Result<(), JsErrorBox
 
 #[op2(fast)]
 pub fn op_txn_rollback(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    writing(&databases(state), context)?.transaction_rollback().map_err(|e| js_error(&e))
+    writing(&databases(state), context)?
+        .transaction_rollback()
+        .map_err(|e| js_error(&e))
 }

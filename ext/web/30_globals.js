@@ -26,7 +26,7 @@ const { structuredClone } = core.loadExtScript("ext:deno_web/02_structured_clone
 
 async function fetch(input, init) {
   const io = requireIo();
-  return fetchThrough(io, () => op_rpc_outbound(), input, init, { network: true });
+  return fetchThrough(io, () => op_rpc_outbound(), input, init);
 }
 
 class Navigator {

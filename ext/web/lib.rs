@@ -22,7 +22,9 @@ fn op_web_elapsed_ms() -> f64 {
 /// Milliseconds since 1970.
 #[op2(fast)]
 fn op_web_now_ms() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |d| (d.as_secs_f64() * 1e3).floor())
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0.0, |d| (d.as_secs_f64() * 1e3).floor())
 }
 
 deno_core::extension!(

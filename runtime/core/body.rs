@@ -53,7 +53,11 @@ struct Shared {
 
 impl Shared {
     fn drained(&self) {
-        let waiting = self.on_drain.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let waiting = self
+            .on_drain
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(tell) = waiting {
             tell(self.reader_gone.load(Ordering::Acquire));
         }
@@ -81,22 +85,41 @@ pub fn body_channel(len: Option<u64>) -> (BodyWriter, BodyStream) {
         reader_gone: AtomicBool::new(false),
         on_drain: Mutex::new(None),
     });
-    let reader = Reader { chunks: receiver, shared: shared.clone() };
-    let writer = BodyWriter { chunks: sender, shared, finished: AtomicBool::new(false) };
-    (writer, BodyStream { chunks: Box::pin(reader), len })
+    let reader = Reader {
+        chunks: receiver,
+        shared: shared.clone(),
+    };
+    let writer = BodyWriter {
+        chunks: sender,
+        shared,
+        finished: AtomicBool::new(false),
+    };
+    (
+        writer,
+        BodyStream {
+            chunks: Box::pin(reader),
+            len,
+        },
+    )
 }
 
 impl BodyWriter {
     /// Queues `chunk`. False: the reader is gone and nothing more is wanted.
     pub fn write(&self, chunk: Bytes) -> bool {
-        self.shared.queued_bytes.fetch_add(chunk.len(), Ordering::AcqRel);
+        self.shared
+            .queued_bytes
+            .fetch_add(chunk.len(), Ordering::AcqRel);
         self.chunks.unbounded_send(Ok(chunk)).is_ok()
             && !self.shared.reader_gone.load(Ordering::Acquire)
     }
 
     /// Calls `tell(reader_gone)` once the reader has caught up or has gone away; at once if it has.
     pub fn when_drained(&self, tell: OnDrain) {
-        *self.shared.on_drain.lock().unwrap_or_else(PoisonError::into_inner) = Some(tell);
+        *self
+            .shared
+            .on_drain
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(tell);
         let gone = self.shared.reader_gone.load(Ordering::Acquire);
         if gone || self.shared.queued_bytes.load(Ordering::Acquire) <= HIGH_WATER_BYTES {
             self.shared.drained();
@@ -132,7 +155,10 @@ impl Stream for Reader {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let next = Pin::new(&mut self.chunks).poll_next(cx);
         if let Poll::Ready(Some(Ok(chunk))) = &next {
-            let before = self.shared.queued_bytes.fetch_sub(chunk.len(), Ordering::AcqRel);
+            let before = self
+                .shared
+                .queued_bytes
+                .fetch_sub(chunk.len(), Ordering::AcqRel);
             if before - chunk.len() <= HIGH_WATER_BYTES {
                 self.shared.drained();
             }
@@ -159,10 +185,17 @@ mod tests {
     fn a_slow_reader_holds_the_writer_back() {
         let (writer, mut body) = body_channel(None);
         let (tell, told) = std_mpsc::channel();
-        assert!(writer.write(Bytes::from(vec![1; HIGH_WATER_BYTES + 1])), "somebody reads");
-        writer.when_drained(Box::new(move |gone| tell.send(gone).expect("the test listens")));
+        assert!(
+            writer.write(Bytes::from(vec![1; HIGH_WATER_BYTES + 1])),
+            "somebody reads"
+        );
+        writer.when_drained(Box::new(move |gone| {
+            tell.send(gone).expect("the test listens")
+        }));
         assert!(told.try_recv().is_err(), "too much waits");
-        block_on(body.chunks.next()).expect("a chunk").expect("no error");
+        block_on(body.chunks.next())
+            .expect("a chunk")
+            .expect("no error");
         assert_eq!(told.try_recv(), Ok(false), "drained, reader still there");
     }
 
@@ -171,9 +204,14 @@ mod tests {
         let (writer, body) = body_channel(None);
         drop(body);
         let (tell, told) = std_mpsc::channel();
-        writer.when_drained(Box::new(move |gone| tell.send(gone).expect("the test listens")));
+        writer.when_drained(Box::new(move |gone| {
+            tell.send(gone).expect("the test listens")
+        }));
         assert_eq!(told.try_recv(), Ok(true), "told at once");
-        assert!(!writer.write(Bytes::from_static(b"x")), "and not wanted any more");
+        assert!(
+            !writer.write(Bytes::from_static(b"x")),
+            "and not wanted any more"
+        );
     }
 
     #[test]
@@ -181,10 +219,19 @@ mod tests {
         let (writer, mut body) = body_channel(None);
         writer.write(Bytes::from_static(b"half"));
         drop(writer);
-        assert!(block_on(body.chunks.next()).expect("a chunk").is_ok(), "what was sent");
-        assert!(block_on(body.chunks.next()).expect("an end").is_err(), "then the error");
+        assert!(
+            block_on(body.chunks.next()).expect("a chunk").is_ok(),
+            "what was sent"
+        );
+        assert!(
+            block_on(body.chunks.next()).expect("an end").is_err(),
+            "then the error"
+        );
         let (writer, mut body) = body_channel(None);
         writer.finish();
-        assert!(block_on(body.chunks.next()).is_none(), "a finished one just ends");
+        assert!(
+            block_on(body.chunks.next()).is_none(),
+            "a finished one just ends"
+        );
     }
 }

@@ -46,7 +46,12 @@ pub struct Payload {
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Payload({} bytes, {} capabilities)", self.bytes.len(), self.capabilities.len())
+        write!(
+            f,
+            "Payload({} bytes, {} capabilities)",
+            self.bytes.len(),
+            self.capabilities.len()
+        )
     }
 }
 
@@ -54,7 +59,10 @@ impl fmt::Debug for Payload {
 pub enum EventKind {
     Fetch(FetchRequest),
     /// Walk `path` from the target, then call what is there with `args`, or read it if there are none.
-    Rpc { path: Vec<String>, args: Option<Payload> },
+    Rpc {
+        path: Vec<String>,
+        args: Option<Payload>,
+    },
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
@@ -109,6 +117,10 @@ pub struct Event {
 
 impl Event {
     pub fn new(kind: EventKind, reply: impl FnOnce(Outcome) + Send + 'static) -> Self {
-        Self { kind, reply: Reply::new(reply), abort: None }
+        Self {
+            kind,
+            reply: Reply::new(reply),
+            abort: None,
+        }
     }
 }

@@ -57,7 +57,11 @@ impl Failure {
 
     /// The target went away; a new stub may reach it.
     pub fn disconnected() -> Self {
-        HostError { retryable: true, ..HostError::new("Error", "Network connection lost.") }.into()
+        HostError {
+            retryable: true,
+            ..HostError::new("Error", "Network connection lost.")
+        }
+        .into()
     }
 
     pub fn internal() -> Self {
@@ -68,10 +72,18 @@ impl Failure {
     #[must_use]
     pub fn with_reset(self) -> Self {
         match self {
-            Self::Thrown { value, text, .. } => Self::Thrown { value, text, reset: true, remote: false },
-            Self::Host(error) => {
-                HostError { reset: true, remote: false, ..HostError::clone(&error) }.into()
+            Self::Thrown { value, text, .. } => Self::Thrown {
+                value,
+                text,
+                reset: true,
+                remote: false,
+            },
+            Self::Host(error) => HostError {
+                reset: true,
+                remote: false,
+                ..HostError::clone(&error)
             }
+            .into(),
         }
     }
 }

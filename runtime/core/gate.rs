@@ -42,7 +42,11 @@ pub struct InputGate<T> {
 
 impl<T> Default for InputGate<T> {
     fn default() -> Self {
-        Self { open_sections: Vec::new(), waiting: VecDeque::new(), last_section: 0 }
+        Self {
+            open_sections: Vec::new(),
+            waiting: VecDeque::new(),
+            last_section: 0,
+        }
     }
 }
 
@@ -54,7 +58,11 @@ impl<T> InputGate<T> {
         if self.admits(section) && !queued {
             return Some(item);
         }
-        self.waiting.push_back(Waiting { section, wants_section: false, item });
+        self.waiting.push_back(Waiting {
+            section,
+            wants_section: false,
+            item,
+        });
         None
     }
 
@@ -63,7 +71,11 @@ impl<T> InputGate<T> {
         if self.admits(parent) {
             return Entered::Now(self.open());
         }
-        self.waiting.push_back(Waiting { section: parent, wants_section: true, item });
+        self.waiting.push_back(Waiting {
+            section: parent,
+            wants_section: true,
+            item,
+        });
         Entered::Later
     }
 
@@ -97,7 +109,9 @@ impl<T> InputGate<T> {
     /// Everything that waits, when the object dies.
     pub fn drain(&mut self) -> impl Iterator<Item = T> {
         self.open_sections.clear();
-        std::mem::take(&mut self.waiting).into_iter().map(|w| w.item)
+        std::mem::take(&mut self.waiting)
+            .into_iter()
+            .map(|w| w.item)
     }
 
     fn admits(&self, section: Option<SectionId>) -> bool {
@@ -133,13 +147,21 @@ mod tests {
         let section = entered(&mut gate, None);
         assert_eq!(gate.offer(None, 1), None, "a new event waits");
         assert_eq!(gate.offer(None, 2), None, "the next one too");
-        assert_eq!(gate.offer(Some(section), 3), Some(3), "its own continuation does not");
+        assert_eq!(
+            gate.offer(Some(section), 3),
+            Some(3),
+            "its own continuation does not"
+        );
         assert_eq!(gate.next_ready(), None, "nobody may enter yet");
         gate.leave(section);
         assert_eq!(gate.next_ready(), Some(Ready::Deliver(1)), "first come");
         assert_eq!(gate.offer(None, 4), None, "nobody overtakes");
         assert_eq!(gate.next_ready(), Some(Ready::Deliver(2)), "first served");
-        assert_eq!(gate.next_ready(), Some(Ready::Deliver(4)), "and the newcomer");
+        assert_eq!(
+            gate.next_ready(),
+            Some(Ready::Deliver(4)),
+            "and the newcomer"
+        );
         assert_eq!(gate.offer(None, 5), Some(5), "open again");
     }
 
@@ -148,15 +170,33 @@ mod tests {
         let mut gate = InputGate::default();
         let outer = entered(&mut gate, None);
         let inner = entered(&mut gate, Some(outer));
-        assert_eq!(gate.enter(None, 7), Entered::Later, "another section waits for both");
-        assert_eq!(gate.offer(Some(outer), 8), None, "the outer one waits for the inner");
+        assert_eq!(
+            gate.enter(None, 7),
+            Entered::Later,
+            "another section waits for both"
+        );
+        assert_eq!(
+            gate.offer(Some(outer), 8),
+            None,
+            "the outer one waits for the inner"
+        );
         gate.leave(inner);
-        assert_eq!(gate.next_ready(), Some(Ready::Deliver(8)), "the outer one goes on");
+        assert_eq!(
+            gate.next_ready(),
+            Some(Ready::Deliver(8)),
+            "the outer one goes on"
+        );
         gate.leave(outer);
-        let Some(Ready::Section(other, 7)) = gate.next_ready() else { panic!("its turn") };
+        let Some(Ready::Section(other, 7)) = gate.next_ready() else {
+            panic!("its turn")
+        };
         assert_eq!(gate.offer(None, 9), None, "and it locks in turn");
         gate.leave(other);
-        assert_eq!(gate.next_ready(), Some(Ready::Deliver(9)), "until it is left");
+        assert_eq!(
+            gate.next_ready(),
+            Some(Ready::Deliver(9)),
+            "until it is left"
+        );
         gate.leave(other);
         assert!(!gate.is_locked(), "leaving twice is fine");
     }
@@ -190,7 +230,10 @@ mod tests {
                         sent += 1;
                         let inside = open.last().copied().filter(|_| random(2) == 0);
                         if let Some(item) = gate.offer(inside, sent) {
-                            assert!(open.is_empty() || inside.is_some(), "seed {seed}: leaked in");
+                            assert!(
+                                open.is_empty() || inside.is_some(),
+                                "seed {seed}: leaked in"
+                            );
                             seen.push(item);
                         }
                     }
@@ -219,7 +262,11 @@ mod tests {
                 }
             }
             seen.sort_unstable();
-            assert_eq!(seen, (1..=sent).collect::<Vec<_>>(), "seed {seed}: each event once");
+            assert_eq!(
+                seen,
+                (1..=sent).collect::<Vec<_>>(),
+                "seed {seed}: each event once"
+            );
         }
     }
 }

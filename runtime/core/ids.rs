@@ -58,7 +58,11 @@ impl UniqueKey {
         let mut base = [0; HALF];
         base.copy_from_slice(&bytes[..HALF]);
         let id = self.seal(base);
-        if id.0 == bytes { Ok(id) } else { Err(IdError::OtherNamespace) }
+        if id.0 == bytes {
+            Ok(id)
+        } else {
+            Err(IdError::OtherNamespace)
+        }
     }
 
     fn seal(&self, base: [u8; HALF]) -> ObjectId {
@@ -125,13 +129,21 @@ mod tests {
     fn an_id_is_read_back_only_in_its_own_namespace() {
         let key = UniqueKey::new("a-A");
         let id = key.new_unique_id();
-        assert_eq!(key.id_from_string(&id.to_string().to_uppercase()), Ok(id), "upper case too");
+        assert_eq!(
+            key.id_from_string(&id.to_string().to_uppercase()),
+            Ok(id),
+            "upper case too"
+        );
         assert_eq!(
             UniqueKey::new("b-A").id_from_string(&id.to_string()),
             Err(IdError::OtherNamespace),
             "another namespace refuses it"
         );
         assert_eq!(key.id_from_string("xyz"), Err(IdError::Shape), "not hex");
-        assert_eq!(key.id_from_string(&"0".repeat(63)), Err(IdError::Shape), "too short");
+        assert_eq!(
+            key.id_from_string(&"0".repeat(63)),
+            Err(IdError::Shape),
+            "too short"
+        );
     }
 }

@@ -26,8 +26,8 @@ pub use limits::{
     OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
 };
 pub use mailbox::{
-    AbortSignal, Completed, Durable, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
-    response_of,
+    AbortSignal, Completed, Durable, EventTarget, Inbox, Message, Module, ModuleSource,
+    WorkerBundle, response_of,
 };
 pub use output_gate::OutputGate;
 pub use ports::{

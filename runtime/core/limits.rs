@@ -90,8 +90,16 @@ mod tests {
 
     #[test]
     fn the_lower_of_two_limits_wins() {
-        let a = Limits { cpu_ms: Some(10), sub_requests: Some(0), ..Limits::default() };
-        let b = Limits { cpu_ms: Some(20), memory_mb: Some(64), ..Limits::default() };
+        let a = Limits {
+            cpu_ms: Some(10),
+            sub_requests: Some(0),
+            ..Limits::default()
+        };
+        let b = Limits {
+            cpu_ms: Some(20),
+            memory_mb: Some(64),
+            ..Limits::default()
+        };
         let both = a.lower(b);
         assert_eq!(both.cpu_ms, Some(10), "both say something");
         assert_eq!(both.sub_requests, Some(0), "zero is a limit");

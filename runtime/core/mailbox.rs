@@ -1,8 +1,8 @@
 //! What one isolate is told by the rest of the process, and how.
 
 use crate::{
-    Binding, Event, Failure, FetchResponse, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
-    SectionId, Target, WorkerPort,
+    Binding, Event, Failure, FetchResponse, Limits, LogSink, NamespacePort, ObjectPort, Outcome,
+    Payload, SectionId, Target, WorkerPort,
 };
 use futures::channel::mpsc;
 use std::any::Any;
@@ -39,9 +39,11 @@ pub enum Message {
     },
     /// Something this isolate waits for has happened.
     Completed { call: u32, with: Completed },
-    /// Whoever asked for the event with this context has gone away.
-    Cancelled { context: u32 },
-    /// Throw this object out of memory. `None`: it was only idle.
+    /// Whoever asked for this event has gone away.
+    Cancelled { event: u32 },
+    /// The event has used up its wall time.
+    TimedOut { event: u32 },
+    /// Throw this object out of memory.
     AbortObject { object: u64, failure: Failure },
     /// Nobody refers to this exported function or `RpcTarget` any more.
     ReleaseExport { export: u32 },
@@ -63,7 +65,10 @@ pub type Durable = Result<(), Failure>;
 
 pub enum EventTarget {
     /// A stateless export: a fresh instance per event.
-    Entrypoint { name: Option<String>, props: Option<Arc<Payload>> },
+    Entrypoint {
+        name: Option<String>,
+        props: Option<Arc<Payload>>,
+    },
     Object(Arc<dyn ObjectPort>),
     /// A function or `RpcTarget` that user code passed out.
     Export(u32),
@@ -128,7 +133,12 @@ impl std::fmt::Debug for AbortSignal {
 impl AbortSignal {
     pub fn abort(&self) {
         self.0.flag.store(true, Ordering::Release);
-        let tell = self.0.tell.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let tell = self
+            .0
+            .tell
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(tell) = tell {
             tell();
         }

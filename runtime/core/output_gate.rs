@@ -81,7 +81,9 @@ mod tests {
 
     fn send(gate: &OutputGate, log: &Log, n: u32) {
         let log = log.clone();
-        gate.send(Box::new(move |r| log.lock().expect("not poisoned").push((n, r.is_ok()))));
+        gate.send(Box::new(move |r| {
+            log.lock().expect("not poisoned").push((n, r.is_ok()))
+        }));
     }
 
     #[test]
@@ -92,9 +94,17 @@ mod tests {
         send(&gate, &log, 2);
         let second = gate.close();
         send(&gate, &log, 3);
-        assert_eq!(*log.lock().expect("not poisoned"), [(1, true)], "nothing written, not held");
+        assert_eq!(
+            *log.lock().expect("not poisoned"),
+            [(1, true)],
+            "nothing written, not held"
+        );
         gate.open(first);
-        assert_eq!(log.lock().expect("not poisoned").len(), 2, "the first write is durable");
+        assert_eq!(
+            log.lock().expect("not poisoned").len(),
+            2,
+            "the first write is durable"
+        );
         gate.open(second);
         assert_eq!(log.lock().expect("not poisoned").len(), 3, "the second too");
     }
@@ -106,6 +116,10 @@ mod tests {
         send(&gate, &log, 1);
         gate.break_with(&Failure::error("disk"));
         send(&gate, &log, 2);
-        assert_eq!(*log.lock().expect("not poisoned"), [(1, false), (2, false)], "both are told");
+        assert_eq!(
+            *log.lock().expect("not poisoned"),
+            [(1, false), (2, false)],
+            "both are told"
+        );
     }
 }

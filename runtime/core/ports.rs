@@ -48,8 +48,18 @@ pub trait NamespacePort: Send + Sync {
 /// The worker an isolate runs, as seen from inside: what `ctx.exports` is made of.
 pub trait WorkerPort: Send + Sync {
     /// `limits` lowers the worker's own.
-    fn entrypoint(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn Target>;
-    fn class(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn ClassPort>;
+    fn entrypoint(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn Target>;
+    fn class(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn ClassPort>;
 }
 
 /// `env.LOADER`.
@@ -86,7 +96,10 @@ pub struct WorkerCode {
 /// How an object is told who it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ObjectName {
-    Id { id: ObjectId, name: Option<String> },
+    Id {
+        id: ObjectId,
+        name: Option<String>,
+    },
     /// A facet that was given a string.
     Text(String),
 }

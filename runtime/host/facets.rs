@@ -1,6 +1,6 @@
 //! Facets of one object: names to incarnations, and their files.
 
-use crate::incarnation::{Child, FacetTarget, Home, Incarnation, StartWith};
+use crate::incarnation::{Child, FacetTarget, Home, Incarnation, PoisonedTarget, StartWith};
 use crate::worker::WorkerClass;
 use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectName, Target};
 use facetd_store::{FacetIndex, ObjectFiles, StoreError};
@@ -16,10 +16,16 @@ pub(crate) struct ObjectTree {
 
 impl ObjectTree {
     pub fn new(files: ObjectFiles) -> Self {
-        Self { files, index: Mutex::new(None) }
+        Self {
+            files,
+            index: Mutex::new(None),
+        }
     }
 
-    fn with_index<R>(&self, f: impl FnOnce(&mut FacetIndex) -> Result<R, StoreError>) -> Result<R, StoreError> {
+    fn with_index<R>(
+        &self,
+        f: impl FnOnce(&mut FacetIndex) -> Result<R, StoreError>,
+    ) -> Result<R, StoreError> {
         let mut index = self.index.lock();
         if index.is_none() {
             *index = Some(FacetIndex::open(&self.files.index())?);
@@ -36,7 +42,12 @@ impl ObjectTree {
     }
 
     fn children(&self, parent: u16) -> Result<Vec<(u16, String)>, StoreError> {
-        self.with_index(|index| Ok(index.children(parent).map(|(id, name)| (id, name.to_owned())).collect()))
+        self.with_index(|index| {
+            Ok(index
+                .children(parent)
+                .map(|(id, name)| (id, name.to_owned()))
+                .collect())
+        })
     }
 
     /// Removes the databases of `id` and everything below it. The numbers stay assigned.
@@ -68,19 +79,36 @@ pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str) -> FacetLookup {
     let mut children = parent.children.lock();
     let known = match children.get(name) {
         Some(Child::Alive(child)) => child.upgrade(),
-        Some(Child::Poisoned(child)) => Some(child.clone()),
+        Some(Child::Poisoned(failure)) => {
+            return FacetLookup::Known(Arc::new(PoisonedTarget(failure.clone())));
+        }
         None => None,
     };
     if let Some(child) = known {
         drop(children);
         return FacetLookup::Known(Arc::new(FacetTarget(child)));
     }
-    let home = Home::Parent { parent: parent.clone(), name: name.to_owned() };
-    let child = Incarnation::new(parent.host.clone(), home, parent.depth + 1, parent.tree.clone());
+    let home = Home::Parent {
+        parent: parent.clone(),
+        name: name.to_owned(),
+    };
+    let child = Incarnation::new(
+        parent.host.clone(),
+        home,
+        parent.depth + 1,
+        parent.tree.clone(),
+    );
     children.insert(name.to_owned(), Child::Alive(Arc::downgrade(&child)));
     drop(children);
     let target: Arc<dyn Target> = Arc::new(FacetTarget(child.clone()));
-    FacetLookup::Start(target, Box::new(Starting { child: Some(child), parent: parent.clone(), name: name.to_owned() }))
+    FacetLookup::Start(
+        target,
+        Box::new(Starting {
+            child: Some(child),
+            parent: parent.clone(),
+            name: name.to_owned(),
+        }),
+    )
 }
 
 struct Starting {
@@ -91,7 +119,9 @@ struct Starting {
 
 impl FacetStart for Starting {
     fn start(mut self: Box<Self>, class: Arc<dyn ClassPort>, id: Option<ObjectName>) {
-        let Some(child) = self.child.take() else { return };
+        let Some(child) = self.child.take() else {
+            return;
+        };
         let Ok(class) = class.as_any().downcast::<WorkerClass>() else {
             child.break_with(&Failure::internal(), true);
             return;
@@ -106,15 +136,24 @@ impl FacetStart for Starting {
         };
         let parent_id = self.parent.storage_id.get().copied().unwrap_or(0);
         let (class_name, props, limits) = (class.name.clone(), class.props.clone(), class.limits);
-        let start = move |storage_id| StartWith { worker, class_name, id, props, limits, storage_id };
+        let start = move |storage_id| StartWith {
+            worker,
+            class_name,
+            id,
+            props,
+            limits,
+            storage_id,
+        };
         match child.tree.known_id(parent_id, &self.name) {
             Ok(Some(storage_id)) => child.start_with(start(storage_id)),
             Ok(None) => {
                 // A new name is synced to the index before it is used: not on a JS thread.
                 let name = std::mem::take(&mut self.name);
-                child.host.clone().runtime.spawn_blocking(move || match child.tree.assign_id(parent_id, &name) {
-                    Ok(storage_id) => child.start_with(start(storage_id)),
-                    Err(error) => child.break_with(&store_failure(&error), true),
+                child.host.clone().runtime.spawn_blocking(move || {
+                    match child.tree.assign_id(parent_id, &name) {
+                        Ok(storage_id) => child.start_with(start(storage_id)),
+                        Err(error) => child.break_with(&store_failure(&error), true),
+                    }
                 });
             }
             Err(error) => child.break_with(&store_failure(&error), true),
@@ -140,7 +179,10 @@ impl Drop for Starting {
 
 fn storage_id(parent: &Incarnation, name: &str) -> Result<Option<u16>, Failure> {
     let parent_id = parent.storage_id.get().copied().unwrap_or(0);
-    parent.tree.known_id(parent_id, name).map_err(|e| store_failure(&e))
+    parent
+        .tree
+        .known_id(parent_id, name)
+        .map_err(|e| store_failure(&e))
 }
 
 pub(crate) fn delete(parent: &Incarnation, name: &str, why: &str) -> Result<(), Failure> {
@@ -157,9 +199,14 @@ pub(crate) fn clone(parent: &Incarnation, src: &str, dst: &str) -> Result<(), Fa
         return Ok(());
     }
     delete(parent, dst, "Facet was cloned-over.")?;
-    let Some(src) = storage_id(parent, src)? else { return Ok(()) };
+    let Some(src) = storage_id(parent, src)? else {
+        return Ok(());
+    };
     let parent_id = parent.storage_id.get().copied().unwrap_or(0);
-    let copied = parent.tree.assign_id(parent_id, dst).and_then(|dst| parent.tree.copy_below(src, dst));
+    let copied = parent
+        .tree
+        .assign_id(parent_id, dst)
+        .and_then(|dst| parent.tree.copy_below(src, dst));
     copied.map_err(|e| store_failure(&e))
 }
 
@@ -173,10 +220,15 @@ pub(crate) fn delete_all(parent: &Incarnation) -> Result<(), Failure> {
     if !parent.tree.files.index().exists() {
         return Ok(());
     }
-    let children = parent.tree.children(parent_id).map_err(|e| store_failure(&e))?;
+    let children = parent
+        .tree
+        .children(parent_id)
+        .map_err(|e| store_failure(&e))?;
     for (id, _) in children {
-        parent.tree.remove_below(id).map_err(|e| store_failure(&e))?;
+        parent
+            .tree
+            .remove_below(id)
+            .map_err(|e| store_failure(&e))?;
     }
     Ok(())
 }
-

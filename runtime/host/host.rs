@@ -8,17 +8,16 @@ use crate::seats::Seats;
 use crate::worker::{Own, Worker};
 use facetd_config::{ModuleKind, Project, WorkerConfig};
 use facetd_core::{
-    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module, ModuleSource, NamespacePort, Outcome, Payload,
-    Target, UniqueKey, WorkerBundle, WorkerPort,
+    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
+    ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
 };
-use facetd_isolate::IsolateHandle;
 use facetd_store::{DataDirLock, StoreError, SyncThread};
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 /// Where workers' outgoing fetches may go.
@@ -62,6 +61,8 @@ pub(crate) struct HostInner {
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
     pub memory_mb_max: u64,
+    /// Workers made by loaders, to be stopped with the others.
+    pub loaded: Mutex<Vec<Weak<Worker>>>,
     keys: AtomicU64,
 }
 
@@ -78,7 +79,6 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
-    isolates: Mutex<Vec<Arc<IsolateHandle>>>,
     _lock: DataDirLock,
 }
 
@@ -91,7 +91,11 @@ impl Host {
     ///
     /// # Errors
     /// The data directory is in use, not writable, or the project does not fit together.
-    pub fn new(project: Project, options: HostOptions, runtime: tokio::runtime::Handle) -> Result<Self, HostError> {
+    pub fn new(
+        project: Project,
+        options: HostOptions,
+        runtime: tokio::runtime::Handle,
+    ) -> Result<Self, HostError> {
         let lock = DataDirLock::acquire(&options.data_dir)?;
         for worker in &project.workers {
             facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
@@ -103,6 +107,7 @@ impl Host {
             seats: Seats::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
+            loaded: Mutex::default(),
             keys: AtomicU64::new(1),
             options,
         });
@@ -110,10 +115,21 @@ impl Host {
         let classes = project
             .workers
             .iter()
-            .map(|worker| worker.classes.iter().map(|class| class.class_name.clone()).collect())
+            .map(|worker| {
+                worker
+                    .classes
+                    .iter()
+                    .map(|class| class.class_name.clone())
+                    .collect()
+            })
             .collect();
         let workers = Builder::new(&inner, Arc::new(network), project)?.build()?;
-        Ok(Self { inner, workers, classes, isolates: Mutex::default(), _lock: lock })
+        Ok(Self {
+            inner,
+            workers,
+            classes,
+            _lock: lock,
+        })
     }
 
     /// Where HTTP requests go: the default export of the first worker.
@@ -136,16 +152,27 @@ impl Host {
         let mut main = None;
         for (worker, classes) in self.workers.iter().zip(&self.classes) {
             let target = worker.stub(None, None, Limits::default());
-            let exports = match ask(target.as_ref(), EventKind::Describe).await.and_then(Export::list) {
+            let exports = match ask(target.as_ref(), EventKind::Describe)
+                .await
+                .and_then(Export::list)
+            {
                 Ok(exports) => exports,
                 Err(failure) => {
                     let message = start_message(&failure);
-                    return Err(HostError::Start { worker: worker.name.clone(), message });
+                    return Err(HostError::Start {
+                        worker: worker.name.clone(),
+                        message,
+                    });
                 }
             };
-            let missing = classes.iter().find(|class| !exports.iter().any(|e| e.is_class && e.name == **class));
+            let missing = classes
+                .iter()
+                .find(|class| !exports.iter().any(|e| e.is_class && e.name == **class));
             if let Some(class) = missing {
-                return Err(HostError::MissingClass { class: class.clone(), worker: worker.name.clone() });
+                return Err(HostError::MissingClass {
+                    class: class.clone(),
+                    worker: worker.name.clone(),
+                });
             }
             main.get_or_insert(exports);
         }
@@ -160,8 +187,12 @@ impl Host {
     /// Stops every worker, commits nothing more, and waits (bounded) until their threads have let go.
     pub fn shutdown(&self) {
         self.inner.pool.drain();
-        let stopped: Vec<_> = self.workers.iter().filter_map(|w| w.stop(Failure::disconnected())).collect();
-        self.isolates.lock().extend(stopped.iter().cloned());
+        let loaded = std::mem::take(&mut *self.inner.loaded.lock());
+        let loaded = loaded.iter().filter_map(Weak::upgrade);
+        let workers = self.workers.iter().cloned().chain(loaded);
+        let stopped: Vec<_> = workers
+            .filter_map(|w| w.stop(Failure::disconnected()))
+            .collect();
         for _ in 0..500 {
             if stopped.iter().all(|isolate| isolate.has_ended()) {
                 break;
@@ -182,15 +213,23 @@ pub struct Export {
 
 impl Export {
     fn list(answer: Answer) -> Result<Vec<Self>, Failure> {
-        let Answer::Response(response) = answer else { return Err(Failure::internal()) };
-        let Body::Bytes(json) = response.body else { return Err(Failure::internal()) };
-        let value: serde_json::Value = serde_json::from_slice(&json).map_err(|_| Failure::internal())?;
+        let Answer::Response(response) = answer else {
+            return Err(Failure::internal());
+        };
+        let Body::Bytes(json) = response.body else {
+            return Err(Failure::internal());
+        };
+        let value: serde_json::Value =
+            serde_json::from_slice(&json).map_err(|_| Failure::internal())?;
         let export = |value: &serde_json::Value| Self {
             name: value["name"].as_str().unwrap_or_default().to_owned(),
             is_class: value["kind"] == "class",
             has_test: value["test"] == true,
         };
-        Ok(value.as_array().map(|list| list.iter().map(export).collect()).unwrap_or_default())
+        Ok(value
+            .as_array()
+            .map(|list| list.iter().map(export).collect())
+            .unwrap_or_default())
     }
 }
 
@@ -198,14 +237,19 @@ impl Export {
 pub async fn ask(target: &dyn Target, kind: EventKind) -> Outcome {
     let (told, outcome) = oneshot::channel();
     target.send(Event::new(kind, move |outcome| drop(told.send(outcome))));
-    outcome.await.unwrap_or_else(|_| Err(Failure::disconnected()))
+    outcome
+        .await
+        .unwrap_or_else(|_| Err(Failure::disconnected()))
 }
 
 fn start_message(failure: &Failure) -> String {
     match failure {
         Failure::Host(error) => {
             let message = error.message.as_str();
-            message.strip_prefix("Failed to start Worker:\n").unwrap_or(message).to_owned()
+            message
+                .strip_prefix("Failed to start Worker:\n")
+                .unwrap_or(message)
+                .to_owned()
         }
         Failure::Thrown { .. } => "its top level threw".to_owned(),
     }
@@ -220,10 +264,14 @@ struct Builder<'a> {
     loaders: HashMap<String, Arc<Loader>>,
 }
 
-type Slots = Arc<Mutex<HashMap<String, std::sync::Weak<Worker>>>>;
+type Slots = Arc<Mutex<HashMap<String, Weak<Worker>>>>;
 
 impl<'a> Builder<'a> {
-    fn new(inner: &'a Arc<HostInner>, network: Arc<Network>, project: Project) -> Result<Self, HostError> {
+    fn new(
+        inner: &'a Arc<HostInner>,
+        network: Arc<Network>,
+        project: Project,
+    ) -> Result<Self, HostError> {
         let mut namespaces = HashMap::new();
         for worker in &project.workers {
             for class in &worker.classes {
@@ -232,7 +280,13 @@ impl<'a> Builder<'a> {
                 namespaces.insert((worker.name.clone(), class.class_name.clone()), namespace);
             }
         }
-        Ok(Self { inner, network, project, namespaces, loaders: HashMap::new() })
+        Ok(Self {
+            inner,
+            network,
+            project,
+            namespaces,
+            loaders: HashMap::new(),
+        })
     }
 
     fn build(mut self) -> Result<Vec<Arc<Worker>>, HostError> {
@@ -245,7 +299,12 @@ impl<'a> Builder<'a> {
             let own: Vec<(String, Namespace)> = config
                 .classes
                 .iter()
-                .map(|class| (class.class_name.clone(), self.namespaces[&(name.clone(), class.class_name.clone())].clone()))
+                .map(|class| {
+                    (
+                        class.class_name.clone(),
+                        self.namespaces[&(name.clone(), class.class_name.clone())].clone(),
+                    )
+                })
                 .collect();
             let ours = own.clone();
             let modules = modules_of(&config);
@@ -255,7 +314,10 @@ impl<'a> Builder<'a> {
                 main: config.main.clone(),
                 modules: modules.clone(),
                 flags: flags_of(&config.compatibility),
-                bindings: bindings.iter().map(|(name, make)| (name.clone(), make())).collect(),
+                bindings: bindings
+                    .iter()
+                    .map(|(name, make)| (name.clone(), make()))
+                    .collect(),
                 env: None,
                 namespaces: own
                     .iter()
@@ -268,7 +330,10 @@ impl<'a> Builder<'a> {
                 outbound: network.clone(),
                 limits: worker.limits(),
                 dynamic: false,
-                log: Arc::new(WorkerLog { worker: config.name.clone(), dynamic: false }),
+                log: Arc::new(WorkerLog {
+                    worker: config.name.clone(),
+                    dynamic: false,
+                }),
                 started: Box::new(|_outcome| {}),
             });
             let worker = Worker::of_project(self.inner.clone(), name.clone(), limits, make);
@@ -296,16 +361,24 @@ impl<'a> Builder<'a> {
         for object in &config.object_bindings {
             let script = object.script_name.as_ref().unwrap_or(&config.name);
             let key = (script.clone(), object.class_name.clone());
-            let namespace = self.namespaces.get(&key).cloned().ok_or_else(|| HostError::MissingClass {
-                class: object.class_name.clone(),
-                worker: script.clone(),
-            })?;
+            let namespace =
+                self.namespaces
+                    .get(&key)
+                    .cloned()
+                    .ok_or_else(|| HostError::MissingClass {
+                        class: object.class_name.clone(),
+                        worker: script.clone(),
+                    })?;
             let make = move || Binding::Namespace(Arc::new(namespace.clone()));
             bindings.push((object.binding.clone(), Box::new(make)));
         }
         for loader in &config.worker_loaders {
             let shared = match &loader.id {
-                Some(id) => self.loaders.entry(id.clone()).or_insert_with(|| Loader::new(self.inner.clone())).clone(),
+                Some(id) => self
+                    .loaders
+                    .entry(id.clone())
+                    .or_insert_with(|| Loader::new(self.inner.clone()))
+                    .clone(),
                 None => Loader::new(self.inner.clone()),
             };
             let make = move || {
@@ -319,17 +392,30 @@ impl<'a> Builder<'a> {
             let (slots, name) = (slots.clone(), service.service.clone());
             let entrypoint = service.entrypoint.clone().filter(|name| name != "default");
             let make = move || {
-                let target = Lazily { slots: slots.clone(), name: name.clone() };
-                Binding::Service(target.entrypoint(entrypoint.clone(), props.clone(), Limits::default()))
+                let target = Lazily {
+                    slots: slots.clone(),
+                    name: name.clone(),
+                };
+                Binding::Service(target.entrypoint(
+                    entrypoint.clone(),
+                    props.clone(),
+                    Limits::default(),
+                ))
             };
             bindings.push((service.binding.clone(), Box::new(make)));
         }
         for class in &config.class_bindings {
             let props = props_of(class.props.as_ref());
-            let (slots, name) = (slots.clone(), class.service.clone().unwrap_or_else(|| config.name.clone()));
+            let (slots, name) = (
+                slots.clone(),
+                class.service.clone().unwrap_or_else(|| config.name.clone()),
+            );
             let class_name = Some(class.class_name.clone()).filter(|name| name != "default");
             let make = move || {
-                let target = Lazily { slots: slots.clone(), name: name.clone() };
+                let target = Lazily {
+                    slots: slots.clone(),
+                    name: name.clone(),
+                };
                 Binding::Class(target.class(class_name.clone(), props.clone(), Limits::default()))
             };
             bindings.push((class.binding.clone(), Box::new(make)));
@@ -346,16 +432,33 @@ struct Lazily {
 
 impl Lazily {
     fn own(&self) -> Own {
-        Own(self.slots.lock().get(&self.name).cloned().unwrap_or_default(), false)
+        Own(
+            self.slots
+                .lock()
+                .get(&self.name)
+                .cloned()
+                .unwrap_or_default(),
+            false,
+        )
     }
 }
 
 impl WorkerPort for Lazily {
-    fn entrypoint(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn Target> {
+    fn entrypoint(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn Target> {
         self.own().entrypoint(name, props, limits)
     }
 
-    fn class(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn ClassPort> {
+    fn class(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn ClassPort> {
         self.own().class(name, props, limits)
     }
 }
@@ -363,7 +466,10 @@ impl WorkerPort for Lazily {
 /// `props` from the config. JSON is a subset of what structured clone carries, written by hand here
 /// because the host has no V8.
 fn props_of(props: Option<&serde_json::Value>) -> Option<Payload> {
-    props.map(|value| Payload { bytes: crate::wire::from_json(value), capabilities: Vec::new() })
+    props.map(|value| Payload {
+        bytes: crate::wire::from_json(value),
+        capabilities: Vec::new(),
+    })
 }
 
 fn modules_of(config: &WorkerConfig) -> Vec<Module> {
@@ -377,7 +483,10 @@ fn modules_of(config: &WorkerConfig) -> Vec<Module> {
             ModuleKind::Json => ModuleSource::Json(text(&m.bytes)),
             ModuleKind::Wasm => ModuleSource::Wasm(Arc::from(m.bytes.as_slice())),
         };
-        Module { name: m.name.clone(), source }
+        Module {
+            name: m.name.clone(),
+            source,
+        }
     };
     config.modules.iter().map(module).collect()
 }

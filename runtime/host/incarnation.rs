@@ -27,15 +27,21 @@ enum State {
 
 /// Who knows this incarnation by name.
 pub(crate) enum Home {
-    Namespace { namespace: Weak<NamespaceInner>, id: ObjectId },
-    Parent { parent: Arc<Incarnation>, name: String },
+    Namespace {
+        namespace: Weak<NamespaceInner>,
+        id: ObjectId,
+    },
+    Parent {
+        parent: Arc<Incarnation>,
+        name: String,
+    },
 }
 
 /// A child in its parent's table.
 pub(crate) enum Child {
     Alive(Weak<Incarnation>),
     /// It could not start; the name fails the same way until it is aborted or deleted.
-    Poisoned(Arc<Incarnation>),
+    Poisoned(Failure),
 }
 
 pub(crate) struct Incarnation {
@@ -51,7 +57,7 @@ pub(crate) struct Incarnation {
     seat: Mutex<Seat>,
     gate: Arc<OutputGate>,
     pub children: Mutex<HashMap<String, Child>>,
-    /// Limits given with the class; the worker's own apply anyway.
+    /// Limits given with the class.
     limits: OnceLock<Limits>,
     /// The worker, while its code has not come: it keeps our messages in order.
     later: Mutex<Option<Arc<Worker>>>,
@@ -98,7 +104,8 @@ impl Incarnation {
     /// Says what it is an instance of. It runs as soon as its database is free.
     pub fn start_with(self: &Arc<Self>, with: StartWith) {
         let path = self.tree.files.database(with.storage_id);
-        let limits = with.limits.lower(with.worker.limits());
+        // The worker's own limits are added by its isolate: its code may not have come yet.
+        let limits = with.limits;
         let start = ObjectStart {
             class_name: with.class_name,
             id: with.id,
@@ -134,7 +141,9 @@ impl Incarnation {
     fn run_in(self: &Arc<Self>, worker: &Arc<Worker>) {
         // A loaded worker that still waits for its code keeps these messages for us.
         let mut state = self.state.lock();
-        let State::Waiting(waiting) = &mut *state else { return };
+        let State::Waiting(waiting) = &mut *state else {
+            return;
+        };
         let waiting = std::mem::take(waiting);
         match worker.isolate() {
             Some(isolate) => {
@@ -145,7 +154,10 @@ impl Incarnation {
             }
             None => {
                 *self.later.lock() = Some(worker.clone());
-                let messages: Vec<Message> = waiting.into_iter().map(|event| self.message(event)).collect();
+                let messages: Vec<Message> = waiting
+                    .into_iter()
+                    .map(|event| self.message(event))
+                    .collect();
                 // A worker that has failed breaks us while it refuses the messages.
                 drop(state);
                 for message in messages {
@@ -205,7 +217,9 @@ impl Incarnation {
 
     /// Ends this life. Children first. The first reason stays.
     pub fn break_with(self: &Arc<Self>, failure: &Failure, keep_name: bool) {
-        for (_, child) in std::mem::take(&mut *self.children.lock()) {
+        // Not in the loop's head: the lock would be held while children leave the table.
+        let children = std::mem::take(&mut *self.children.lock());
+        for (_, child) in children {
             if let Child::Alive(child) = child
                 && let Some(child) = child.upgrade()
             {
@@ -219,7 +233,7 @@ impl Incarnation {
             }
             std::mem::replace(&mut *state, State::Broken(failure.clone()))
         };
-        self.leave_home(keep_name);
+        self.leave_home(failure, keep_name);
         match before {
             State::Waiting(waiting) => {
                 for event in waiting {
@@ -227,7 +241,10 @@ impl Incarnation {
                 }
             }
             State::Running(isolate) => {
-                isolate.send(Message::AbortObject { object: self.key, failure: failure.clone() });
+                isolate.send(Message::AbortObject {
+                    object: self.key,
+                    failure: failure.clone(),
+                });
             }
             State::Broken(_) => {}
         }
@@ -236,7 +253,7 @@ impl Incarnation {
     }
 
     /// Whoever asks for the name next gets a new incarnation, or (poisoned) the same failure.
-    fn leave_home(self: &Arc<Self>, keep_name: bool) {
+    fn leave_home(self: &Arc<Self>, failure: &Failure, keep_name: bool) {
         match &self.home {
             Home::Namespace { namespace, id } => {
                 if let Some(namespace) = namespace.upgrade() {
@@ -250,7 +267,7 @@ impl Incarnation {
                     _ => false,
                 };
                 if same && keep_name {
-                    children.insert(name.clone(), Child::Poisoned(self.clone()));
+                    children.insert(name.clone(), Child::Poisoned(failure.clone()));
                 } else if same {
                     children.remove(name);
                 }
@@ -301,6 +318,19 @@ impl Drop for Incarnation {
     }
 }
 
+/// The stub of a name that cannot start.
+pub(crate) struct PoisonedTarget(pub Failure);
+
+impl Target for PoisonedTarget {
+    fn send(&self, event: Event) {
+        event.reply.send(Err(self.0.clone()));
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Facet
+    }
+}
+
 /// A facet's stub, bound to one incarnation.
 pub(crate) struct FacetTarget(pub Arc<Incarnation>);
 
@@ -320,7 +350,9 @@ impl ObjectPort for Incarnation {
     }
 
     fn start(&self) -> &ObjectStart {
-        self.start.get().expect("events reach an isolate only after the start is known")
+        self.start
+            .get()
+            .expect("events reach an isolate only after the start is known")
     }
 
     fn output_gate(&self) -> &Arc<OutputGate> {

@@ -4,7 +4,8 @@ use crate::host::HostInner;
 use crate::worker::{Held, Own, Worker};
 use facetd_config::Compatibility;
 use facetd_core::{
-    CodeSlot, Failure, Limits, LoadedWorker, LoaderPort, LogLevel, LogLine, LogSink, WorkerBundle, WorkerCode,
+    CodeSlot, Failure, Limits, LoadedWorker, LoaderPort, LogLevel, LogLine, LogSink, WorkerBundle,
+    WorkerCode,
 };
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -21,12 +22,18 @@ pub(crate) struct Loader {
 
 impl Loader {
     pub fn new(host: Arc<HostInner>) -> Arc<Self> {
-        Arc::new(Self { host, workers: Mutex::default() })
+        Arc::new(Self {
+            host,
+            workers: Mutex::default(),
+        })
     }
 
     fn forget(&self, id: &str, worker: &Worker) {
         let mut workers = self.workers.lock();
-        if workers.get(id).is_some_and(|(_, known)| std::ptr::eq(Arc::as_ptr(known), worker)) {
+        if workers
+            .get(id)
+            .is_some_and(|(_, known)| std::ptr::eq(Arc::as_ptr(known), worker))
+        {
             let forgotten = workers.remove(id);
             drop(workers);
             drop(forgotten);
@@ -37,8 +44,15 @@ impl Loader {
     fn evict(workers: &mut HashMap<String, (u64, Arc<Worker>)>) -> Vec<Arc<Worker>> {
         let mut evicted = Vec::new();
         while workers.len() > IDLE_MAX {
-            let idle = workers.iter().filter(|(_, (_, worker))| Arc::strong_count(worker) == 1);
-            let Some(oldest) = idle.min_by_key(|(_, (used, _))| *used).map(|(id, _)| id.clone()) else { break };
+            let idle = workers
+                .iter()
+                .filter(|(_, (_, worker))| Arc::strong_count(worker) == 1);
+            let Some(oldest) = idle
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(id, _)| id.clone())
+            else {
+                break;
+            };
             evicted.extend(workers.remove(&oldest).map(|(_, worker)| worker));
         }
         evicted
@@ -54,7 +68,10 @@ impl LoaderPort for LoaderBinding {
         let limits = loader.host.options.dynamic_limits;
         let Some(id) = id else {
             let worker = Worker::loading(loader.host.clone(), "loaded".to_owned(), limits);
-            let slot = Slot { worker: Some(worker.clone()), home: None };
+            let slot = Slot {
+                worker: Some(worker.clone()),
+                home: None,
+            };
             return (Arc::new(Held(worker)), Some(Box::new(slot)));
         };
         let used = loader.host.next_key();
@@ -71,7 +88,10 @@ impl LoaderPort for LoaderBinding {
         drop(workers);
         drop((before, evicted));
         let home = Some((Arc::downgrade(loader), id.to_owned()));
-        let slot = Slot { worker: Some(worker.clone()), home };
+        let slot = Slot {
+            worker: Some(worker.clone()),
+            home,
+        };
         (Arc::new(Held(worker)), Some(Box::new(slot)))
     }
 }
@@ -84,7 +104,9 @@ struct Slot {
 impl Slot {
     /// Everybody who waits is told; the next `get()` tries again.
     fn fail_worker(&mut self, failure: Failure) {
-        let Some(worker) = self.worker.take() else { return };
+        let Some(worker) = self.worker.take() else {
+            return;
+        };
         if let Some((loader, id)) = &self.home
             && let Some(loader) = loader.upgrade()
         {
@@ -97,7 +119,8 @@ impl Slot {
 impl CodeSlot for Slot {
     fn provide(mut self: Box<Self>, code: WorkerCode) -> Result<(), Failure> {
         let date = code.compatibility_date.as_deref().unwrap_or("undefined");
-        let resolved = Compatibility::resolve(date, &code.compatibility_flags, code.allow_experimental);
+        let resolved =
+            Compatibility::resolve(date, &code.compatibility_flags, code.allow_experimental);
         let compatibility = match resolved {
             Ok(compatibility) => compatibility,
             Err(error) => {
@@ -106,7 +129,9 @@ impl CodeSlot for Slot {
                 return Err(failure);
             }
         };
-        let Some(worker) = self.worker.take() else { return Ok(()) };
+        let Some(worker) = self.worker.take() else {
+            return Ok(());
+        };
         let limits = code.limits.lower(worker.limits());
         let home = self.home.take();
         let weak = Arc::downgrade(&worker);
@@ -135,7 +160,10 @@ impl CodeSlot for Slot {
             outbound: code.outbound,
             limits,
             dynamic: true,
-            log: Arc::new(WorkerLog { worker: worker.name.clone(), dynamic: true }),
+            log: Arc::new(WorkerLog {
+                worker: worker.name.clone(),
+                dynamic: true,
+            }),
             started: Box::new(started),
         };
         worker.start(bundle);
@@ -149,7 +177,9 @@ impl CodeSlot for Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.fail_worker(Failure::error("The request which initiated this worker load has already completed."));
+        self.fail_worker(Failure::error(
+            "The request which initiated this worker load has already completed.",
+        ));
     }
 }
 
@@ -165,11 +195,16 @@ const LINE_MAX: usize = 16 << 10;
 impl LogSink for WorkerLog {
     fn log(&self, line: LogLine<'_>) {
         let end = line.message.len().min(LINE_MAX);
-        let end = (0..=end).rev().find(|at| line.message.is_char_boundary(*at)).unwrap_or(0);
+        let end = (0..=end)
+            .rev()
+            .find(|at| line.message.is_char_boundary(*at))
+            .unwrap_or(0);
         let (message, worker, loaded) = (&line.message[..end], self.worker.as_str(), self.dynamic);
         match line.level {
             LogLevel::Debug => tracing::debug!(target: "worker", worker, loaded, "{message}"),
-            LogLevel::Info | LogLevel::Log => tracing::info!(target: "worker", worker, loaded, "{message}"),
+            LogLevel::Info | LogLevel::Log => {
+                tracing::info!(target: "worker", worker, loaded, "{message}")
+            }
             LogLevel::Warn => tracing::warn!(target: "worker", worker, loaded, "{message}"),
             LogLevel::Error => tracing::error!(target: "worker", worker, loaded, "{message}"),
         }
@@ -178,11 +213,16 @@ impl LogSink for WorkerLog {
 
 /// The flags this runtime looks at, by date or by name.
 pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTreeSet<String> {
-    ["allow_eval_during_startup", "enable_ctx_exports", "global_navigator", "nodejs_compat"]
-        .into_iter()
-        .filter(|flag| compatibility.enable(flag))
-        .map(str::to_owned)
-        .collect()
+    [
+        "allow_eval_during_startup",
+        "enable_ctx_exports",
+        "global_navigator",
+        "nodejs_compat",
+    ]
+    .into_iter()
+    .filter(|flag| compatibility.enable(flag))
+    .map(str::to_owned)
+    .collect()
 }
 
 /// Limits from the config, in the words of the core.

@@ -5,7 +5,8 @@ use crate::host::HostInner;
 use crate::incarnation::{Home, Incarnation, StartWith};
 use crate::worker::Worker;
 use facetd_core::{
-    Event, Failure, IdError, Limits, NamespacePort, ObjectId, ObjectName, Target, TargetKind, UniqueKey,
+    Event, Failure, IdError, Limits, NamespacePort, ObjectId, ObjectName, Target, TargetKind,
+    UniqueKey,
 };
 use facetd_store::ObjectFiles;
 use parking_lot::Mutex;
@@ -63,22 +64,36 @@ impl NamespaceInner {
     }
 
     /// The object's present life, or a new one.
-    fn incarnation(self: &Arc<Self>, id: ObjectId, name: Option<&str>) -> Result<Arc<Incarnation>, Failure> {
+    fn incarnation(
+        self: &Arc<Self>,
+        id: ObjectId,
+        name: Option<&str>,
+    ) -> Result<Arc<Incarnation>, Failure> {
         let mut objects = self.objects.lock();
         let known = objects.get(&id).and_then(|(_, object)| object.upgrade());
         if let Some(object) = known {
             drop(objects);
             return Ok(object);
         }
-        let worker = self.worker.get().and_then(Weak::upgrade).ok_or_else(Failure::disconnected)?;
-        let home = Home::Namespace { namespace: Arc::downgrade(self), id };
+        let worker = self
+            .worker
+            .get()
+            .and_then(Weak::upgrade)
+            .ok_or_else(Failure::disconnected)?;
+        let home = Home::Namespace {
+            namespace: Arc::downgrade(self),
+            id,
+        };
         let object = Incarnation::new(self.host.clone(), home, 0, self.tree(id));
         objects.insert(id, (object.key, Arc::downgrade(&object)));
         drop(objects);
         object.start_with(StartWith {
             worker,
             class_name: Some(self.class_name.clone()).filter(|name| name != "default"),
-            id: ObjectName::Id { id, name: name.map(str::to_owned) },
+            id: ObjectName::Id {
+                id,
+                name: name.map(str::to_owned),
+            },
             props: None,
             limits: Limits::default(),
             storage_id: 0,
@@ -134,6 +149,11 @@ impl NamespacePort for Namespace {
     }
 
     fn object(&self, id: ObjectId, name: Option<String>) -> Arc<dyn Target> {
-        Arc::new(ObjectTarget { namespace: self.0.clone(), id, name, bound: OnceLock::new() })
+        Arc::new(ObjectTarget {
+            namespace: self.0.clone(),
+            id,
+            name,
+            bound: OnceLock::new(),
+        })
     }
 }

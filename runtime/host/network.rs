@@ -8,8 +8,8 @@ use deno_error::JsErrorBox;
 use deno_fetch::dns::{Resolve, Resolver, Resolving};
 use deno_fetch::{Client, CreateHttpClientOptions, ReqBody, create_http_client};
 use facetd_core::{
-    Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse, Outcome, Target,
-    TargetKind,
+    Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse,
+    Outcome, Target, TargetKind,
 };
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt, TryStreamExt};
@@ -46,18 +46,26 @@ impl Egress {
                     || v4.is_multicast()
                     || v4.is_documentation()
                     || shared
+                    || (a == 198 && (b == 18 || b == 19))
+                    || (a == 192 && b == 0)
                     || a == 0
                     || a >= 240)
             }
             IpAddr::V6(v6) => {
                 let first = v6.segments()[0];
-                let (unique_local, link_local) = (first & 0xfe00 == 0xfc00, first & 0xffc0 == 0xfe80);
+                let (unique_local, link_local) =
+                    (first & 0xfe00 == 0xfc00, first & 0xffc0 == 0xfe80);
+                let [_, second, third, fourth, fifth, sixth, ..] = v6.segments();
+                let compatible = first | second | third | fourth | fifth | sixth == 0;
+                let teredo = first == 0x2001 && second == 0;
                 let embeds_v4 = first == 0x2002 || (first == 0x64 && v6.segments()[1] == 0xff9b);
                 !(v6.is_loopback()
                     || v6.is_unspecified()
                     || v6.is_multicast()
                     || unique_local
                     || link_local
+                    || compatible
+                    || teredo
                     || embeds_v4)
             }
         }
@@ -74,7 +82,8 @@ impl Resolve for Filtered {
         let egress = self.0;
         let lookup = GaiResolver::new().call(name);
         Box::pin(async move {
-            let addresses: Vec<SocketAddr> = lookup.await?.filter(|a| egress.allows(a.ip())).collect();
+            let addresses: Vec<SocketAddr> =
+                lookup.await?.filter(|a| egress.allows(a.ip())).collect();
             if addresses.is_empty() {
                 return Err(io::Error::other("no address of this host is allowed"));
             }
@@ -85,10 +94,16 @@ impl Resolve for Filtered {
 
 impl Network {
     pub fn new(egress: Egress, runtime: tokio::runtime::Handle) -> Result<Self, String> {
-        let options =
-            CreateHttpClientOptions { dns_resolver: Resolver::custom(std::sync::Arc::new(Filtered(egress))), ..Default::default() };
+        let options = CreateHttpClientOptions {
+            dns_resolver: Resolver::custom(std::sync::Arc::new(Filtered(egress))),
+            ..Default::default()
+        };
         let client = create_http_client("facetd", options).map_err(|error| error.to_string())?;
-        Ok(Self { client, egress, runtime })
+        Ok(Self {
+            client,
+            egress,
+            runtime,
+        })
     }
 }
 
@@ -116,8 +131,10 @@ impl Target for Network {
 }
 
 async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome {
-    let uri: http::Uri =
-        request.url.parse().map_err(|_| Failure::type_error(format!("Invalid URL: {}", request.url)))?;
+    let uri: http::Uri = request
+        .url
+        .parse()
+        .map_err(|_| Failure::type_error(format!("Invalid URL: {}", request.url)))?;
     // A literal address is never looked up, so the resolver does not see it.
     let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
     if let Ok(address) = host.parse::<IpAddr>()
@@ -126,7 +143,9 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
         tracing::warn!(%address, "a worker asked for an address that is not allowed");
         return Err(Failure::disconnected());
     }
-    let mut builder = http::Request::builder().method(request.method.as_str()).uri(uri);
+    let mut builder = http::Request::builder()
+        .method(request.method.as_str())
+        .uri(uri);
     for (name, value) in &request.headers {
         if name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("content-length") {
             continue;
@@ -143,7 +162,9 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
             let mut chunks = stream.chunks;
             tokio::spawn(async move {
                 while let Some(chunk) = chunks.next().await {
-                    let frame = chunk.map(http_body::Frame::data).map_err(|e| JsErrorBox::generic(e.to_string()));
+                    let frame = chunk
+                        .map(http_body::Frame::data)
+                        .map_err(|e| JsErrorBox::generic(e.to_string()));
                     if sender.send(frame).await.is_err() {
                         break;
                     }
@@ -152,7 +173,9 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
             ReqBody::streaming(StreamBody::new(receiver))
         }
     };
-    let request = builder.body(body).map_err(|error| Failure::type_error(error.to_string()))?;
+    let request = builder
+        .body(body)
+        .map_err(|error| Failure::type_error(error.to_string()))?;
     let response = client.send(request).await.map_err(|error| {
         tracing::debug!(%error, "an outgoing fetch failed");
         Failure::disconnected()
@@ -161,11 +184,25 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
     let headers = response
         .headers()
         .iter()
-        .map(|(name, value)| (name.as_str().to_owned(), value.as_bytes().iter().map(|b| char::from(*b)).collect()))
+        .map(|(name, value)| {
+            (
+                name.as_str().to_owned(),
+                value.as_bytes().iter().map(|b| char::from(*b)).collect(),
+            )
+        })
         .collect();
-    let chunks = BodyDataStream::new(response.into_body()).map_err(|error| BodyError(error.to_string()));
-    let body = Body::Stream(BodyStream { chunks: Box::pin(chunks), len: None });
-    Ok(Answer::Response(FetchResponse { status, status_text: String::new(), headers, body }))
+    let chunks =
+        BodyDataStream::new(response.into_body()).map_err(|error| BodyError(error.to_string()));
+    let body = Body::Stream(BodyStream {
+        chunks: Box::pin(chunks),
+        len: None,
+    });
+    Ok(Answer::Response(FetchResponse {
+        status,
+        status_text: String::new(),
+        headers,
+        body,
+    }))
 }
 
 #[cfg(test)]
@@ -176,15 +213,36 @@ mod tests {
     fn only_public_addresses_are_reached_by_default() {
         let public = Egress { private: false };
         for refused in [
-            "127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "0.0.0.0", "100.64.0.1",
-            "::1", "fe80::1", "fd00::1", "::ffff:127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1", "255.255.255.255",
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.169.254",
+            "0.0.0.0",
+            "100.64.0.1",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:127.0.0.1",
+            "2002:7f00:1::",
+            "64:ff9b::7f00:1",
+            "198.18.0.1",
+            "2001:0:1::1",
+            "::7f00:1",
+            "255.255.255.255",
         ] {
             let address: IpAddr = refused.parse().expect("an address");
             assert!(!public.allows(address), "{refused} is not public");
-            assert!(Egress { private: true }.allows(address), "{refused} can be allowed");
+            assert!(
+                Egress { private: true }.allows(address),
+                "{refused} can be allowed"
+            );
         }
         for reached in ["1.1.1.1", "2606:4700::1111"] {
-            assert!(public.allows(reached.parse().expect("an address")), "{reached} is public");
+            assert!(
+                public.allows(reached.parse().expect("an address")),
+                "{reached} is public"
+            );
         }
     }
 }

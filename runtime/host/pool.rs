@@ -16,7 +16,11 @@ pub(crate) struct Pool {
 impl Pool {
     /// `memory_mb`: the limit of the isolates it keeps ready.
     pub fn new(memory_mb: u64, sync: SyncThread) -> Self {
-        Self { memory_mb, sync, ready: Mutex::default() }
+        Self {
+            memory_mb,
+            sync,
+            ready: Mutex::default(),
+        }
     }
 
     /// Makes isolates until enough are ready. They are made on their own threads.
@@ -48,6 +52,9 @@ impl Pool {
     }
 
     fn spawn(&self, memory_mb: u64) -> IsolateHandle {
-        facetd_isolate::spawn(IsolateOptions { memory_mb, sync: self.sync.clone() })
+        facetd_isolate::spawn(IsolateOptions {
+            memory_mb,
+            sync: self.sync.clone(),
+        })
     }
 }

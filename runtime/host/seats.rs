@@ -25,7 +25,13 @@ impl Seats {
         match seats.get_mut(path) {
             Some(seat) => seat.waiting.push_back((holder, ready)),
             None => {
-                seats.insert(path.to_owned(), Seat { holder, waiting: VecDeque::new() });
+                seats.insert(
+                    path.to_owned(),
+                    Seat {
+                        holder,
+                        waiting: VecDeque::new(),
+                    },
+                );
                 drop(seats);
                 ready();
             }
@@ -35,7 +41,9 @@ impl Seats {
     /// `holder` leaves `path`, or stops waiting for it. Leaving twice is fine.
     pub fn leave(&self, path: &Path, holder: u64) {
         let mut seats = self.0.lock();
-        let Some(seat) = seats.get_mut(path) else { return };
+        let Some(seat) = seats.get_mut(path) else {
+            return;
+        };
         if seat.holder != holder {
             seat.waiting.retain(|(waiting, _)| *waiting != holder);
             return;
@@ -63,12 +71,24 @@ mod tests {
         let path = Path::new("a.sqlite");
         for holder in 1..=3 {
             let told = told.clone();
-            seats.take(path, holder, Box::new(move || told.send(holder).expect("the test listens")));
+            seats.take(
+                path,
+                holder,
+                Box::new(move || told.send(holder).expect("the test listens")),
+            );
         }
-        assert_eq!(tell.try_iter().collect::<Vec<_>>(), [1], "the first has it at once");
+        assert_eq!(
+            tell.try_iter().collect::<Vec<_>>(),
+            [1],
+            "the first has it at once"
+        );
         seats.leave(path, 2);
         seats.leave(path, 1);
-        assert_eq!(tell.try_iter().collect::<Vec<_>>(), [3], "the second gave up waiting");
+        assert_eq!(
+            tell.try_iter().collect::<Vec<_>>(),
+            [3],
+            "the second gave up waiting"
+        );
         seats.leave(path, 3);
         seats.leave(path, 3);
         assert!(seats.0.lock().is_empty(), "nothing is left behind");

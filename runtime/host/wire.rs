@@ -64,6 +64,10 @@ mod tests {
     fn json_becomes_the_bytes_v8_writes() {
         let value = serde_json::json!({"a": [true, null], "b": "é"});
         let expected = b"\xff\x0foS\x01aA\x02T0$\x00\x02S\x01bS\x02\xc3\xa9{\x02";
-        assert_eq!(from_json(&value), expected, "checked against V8's own reader by the props cases");
+        assert_eq!(
+            from_json(&value),
+            expected,
+            "checked against V8's own reader by the props cases"
+        );
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::host::HostInner;
 use facetd_core::{
-    ClassPort, Event, EventTarget, Failure, Limits, LoadedWorker, Message, Payload, Target, TargetKind,
-    WorkerBundle, WorkerPort,
+    ClassPort, Event, EventTarget, Failure, Limits, LoadedWorker, Message, Payload, Target,
+    TargetKind, WorkerBundle, WorkerPort,
 };
 use facetd_isolate::IsolateHandle;
 use parking_lot::Mutex;
@@ -34,7 +34,12 @@ pub struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn of_project(host: Arc<HostInner>, name: String, limits: Limits, make: MakeBundle) -> Arc<Self> {
+    pub(crate) fn of_project(
+        host: Arc<HostInner>,
+        name: String,
+        limits: Limits,
+        make: MakeBundle,
+    ) -> Arc<Self> {
         Arc::new(Self {
             host,
             name,
@@ -46,21 +51,28 @@ impl Worker {
     }
 
     pub(crate) fn loading(host: Arc<HostInner>, name: String, limits: Limits) -> Arc<Self> {
-        Arc::new(Self {
+        let worker = Arc::new(Self {
             host,
             name,
             dynamic: true,
             make: None,
             state: Mutex::new(State::Loading(Vec::new())),
             limits: Mutex::new(limits),
-        })
+        });
+        let mut loaded = worker.host.loaded.lock();
+        if loaded.len() > 1024 && loaded.len().is_power_of_two() {
+            loaded.retain(|known| known.strong_count() > 0);
+        }
+        loaded.push(Arc::downgrade(&worker));
+        drop(loaded);
+        worker
     }
 
     pub(crate) fn limits(&self) -> Limits {
         *self.limits.lock()
     }
 
-    /// The running isolate, started if need be. Err: messages wait for the code, or it failed.
+    /// The running isolate, started if need be. `None`: messages wait for the code, or it failed.
     fn running(self: &Arc<Self>, state: &mut State) -> Option<Arc<IsolateHandle>> {
         if let State::Running(isolate) = state
             && (!isolate.is_gone() || self.make.is_none())
@@ -141,8 +153,18 @@ impl Worker {
     }
 
     /// A stub of one of its entry points.
-    pub fn stub(self: &Arc<Self>, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn Target> {
-        Arc::new(EntrypointTarget { worker: self.clone(), name, props: props.map(Arc::new), limits })
+    pub fn stub(
+        self: &Arc<Self>,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn Target> {
+        Arc::new(EntrypointTarget {
+            worker: self.clone(),
+            name,
+            props: props.map(Arc::new),
+            limits,
+        })
     }
 }
 
@@ -159,11 +181,21 @@ fn refuse(message: Message, failure: &Failure) {
 pub(crate) struct Held(pub Arc<Worker>);
 
 impl WorkerPort for Held {
-    fn entrypoint(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn Target> {
+    fn entrypoint(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn Target> {
         self.0.stub(name, props, limits)
     }
 
-    fn class(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn ClassPort> {
+    fn class(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn ClassPort> {
         Arc::new(WorkerClass {
             worker: Of::Strong(self.0.clone()),
             dynamic: self.0.dynamic,
@@ -185,11 +217,17 @@ pub struct EntrypointTarget {
 }
 
 impl EntrypointTarget {
-    fn deliver(worker: &Arc<Worker>, name: Option<String>, props: Option<Arc<Payload>>, limits: Limits, event: Event) {
+    fn deliver(
+        worker: &Arc<Worker>,
+        name: Option<String>,
+        props: Option<Arc<Payload>>,
+        limits: Limits,
+        event: Event,
+    ) {
         worker.send(Message::Event {
             target: EventTarget::Entrypoint { name, props },
             event,
-            limits: limits.lower(worker.limits()),
+            limits,
             // The stub may be collected while the event runs; the worker may not.
             keep: Some(Arc::new(worker.clone())),
         });
@@ -198,11 +236,21 @@ impl EntrypointTarget {
 
 impl Target for EntrypointTarget {
     fn send(&self, event: Event) {
-        Self::deliver(&self.worker, self.name.clone(), self.props.clone(), self.limits, event);
+        Self::deliver(
+            &self.worker,
+            self.name.clone(),
+            self.props.clone(),
+            self.limits,
+            event,
+        );
     }
 
     fn kind(&self) -> TargetKind {
-        if self.worker.dynamic { TargetKind::DynamicService } else { TargetKind::Service }
+        if self.worker.dynamic {
+            TargetKind::DynamicService
+        } else {
+            TargetKind::Service
+        }
     }
 }
 
@@ -228,19 +276,44 @@ impl Target for OwnTarget {
     }
 
     fn kind(&self) -> TargetKind {
-        if self.dynamic { TargetKind::DynamicService } else { TargetKind::Service }
+        if self.dynamic {
+            TargetKind::DynamicService
+        } else {
+            TargetKind::Service
+        }
     }
 }
 
 impl WorkerPort for Own {
-    fn entrypoint(&self, name: Option<String>, props: Option<Payload>, _limits: Limits) -> Arc<dyn Target> {
+    fn entrypoint(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        _limits: Limits,
+    ) -> Arc<dyn Target> {
         let props = props.map(Arc::new);
-        Arc::new(OwnTarget { worker: self.0.clone(), dynamic: self.1, name, props })
+        Arc::new(OwnTarget {
+            worker: self.0.clone(),
+            dynamic: self.1,
+            name,
+            props,
+        })
     }
 
-    fn class(&self, name: Option<String>, props: Option<Payload>, limits: Limits) -> Arc<dyn ClassPort> {
+    fn class(
+        &self,
+        name: Option<String>,
+        props: Option<Payload>,
+        limits: Limits,
+    ) -> Arc<dyn ClassPort> {
         let props = props.map(Arc::new);
-        Arc::new(WorkerClass { worker: Of::Weak(self.0.clone()), dynamic: self.1, name, props, limits })
+        Arc::new(WorkerClass {
+            worker: Of::Weak(self.0.clone()),
+            dynamic: self.1,
+            name,
+            props,
+            limits,
+        })
     }
 }
 

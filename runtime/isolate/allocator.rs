@@ -21,7 +21,9 @@ pub(crate) struct Budget {
 impl Budget {
     fn take(&self, bytes: usize) -> bool {
         let before = self.used_bytes.fetch_add(bytes, Ordering::AcqRel);
-        let fits = before.checked_add(bytes).is_some_and(|total| total <= self.max_bytes);
+        let fits = before
+            .checked_add(bytes)
+            .is_some_and(|total| total <= self.max_bytes);
         if !fits {
             self.used_bytes.fetch_sub(bytes, Ordering::AcqRel);
         }
@@ -74,7 +76,10 @@ static VTABLE: v8::RustAllocatorVtable<Budget> = v8::RustAllocatorVtable {
 
 /// An allocator that gives out at most `max_bytes` at a time.
 pub(crate) fn limited(max_bytes: usize) -> v8::UniqueRef<v8::Allocator> {
-    let budget = Arc::new(Budget { used_bytes: AtomicUsize::new(0), max_bytes });
+    let budget = Arc::new(Budget {
+        used_bytes: AtomicUsize::new(0),
+        max_bytes,
+    });
     // SAFETY: the vtable's functions are made for this type, and `Budget` is Send and Sync.
     unsafe { v8::new_rust_allocator(Arc::into_raw(budget), &VTABLE) }
 }

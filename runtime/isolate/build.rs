@@ -33,7 +33,10 @@ fn main() {
             }
         }
     }
-    let rows: String = scripts.iter().map(|(name, source)| format!("({name:?}, {source:?}),\n")).collect();
+    let rows: String = scripts
+        .iter()
+        .map(|(name, source)| format!("({name:?}, {source:?}),\n"))
+        .collect();
     let table = format!("static LAZY_SCRIPTS: &[(&str, &str)] = &[\n{rows}];\n");
     std::fs::write(Path::new(&out).join("lazy_scripts.rs"), table).expect("OUT_DIR is writable");
     println!("cargo:rerun-if-changed=build.rs");

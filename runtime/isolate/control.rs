@@ -100,6 +100,8 @@ impl IsolateHandle {
 
 impl Drop for IsolateHandle {
     fn drop(&mut self) {
-        self.0.inbox.send(Message::Shutdown { failure: Failure::disconnected() });
+        self.0.inbox.send(Message::Shutdown {
+            failure: Failure::disconnected(),
+        });
     }
 }

@@ -72,7 +72,6 @@ pub(crate) struct Isolate {
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
     builtins: v8::Global<v8::Object>,
-    born: Instant,
 }
 
 fn run(control: Arc<Control>, messages: UnboundedReceiver<Message>, options: IsolateOptions) {
@@ -113,7 +112,9 @@ impl Isolate {
         let killer = control.clone();
         let memory_mb = options.memory_mb;
         runtime.add_near_heap_limit_callback(move |current, _initial| {
-            killer.kill(Killed::Memory { limit_mb: memory_mb });
+            killer.kill(Killed::Memory {
+                limit_mb: memory_mb,
+            });
             current + UNWIND_BYTES
         });
         let v8 = runtime.v8_isolate();
@@ -135,18 +136,13 @@ impl Isolate {
             start_failure: None,
             last_reset: None,
             builtins,
-            born: Instant::now(),
         }
-    }
-
-    fn now_ms(&self) -> u64 {
-        self.born.elapsed().as_millis() as u64
     }
 
     async fn live(mut self, mut messages: UnboundedReceiver<Message>) {
         let mut failure = Failure::disconnected();
         let mut eviction = Box::pin(tokio::time::sleep(Duration::MAX));
-        let mut eviction_due: Option<u64> = None;
+        let mut eviction_due: Option<Instant> = None;
         poll_fn(|cx| {
             loop {
                 let polled = self.handle_messages(cx, &mut messages);
@@ -170,12 +166,13 @@ impl Isolate {
                 if idle {
                     self.fail_hung_events();
                 }
-                let now = self.now_ms();
+                let now = Instant::now();
                 if eviction_due.is_none_or(|due| now >= due) {
-                    eviction_due = self.evict_idle(now);
+                    eviction_due = self
+                        .evict_idle()
+                        .map(|wait| now + wait.max(Duration::from_millis(10)));
                     if let Some(due) = eviction_due {
-                        let wait = Duration::from_millis(due.saturating_sub(now).max(1));
-                        eviction.as_mut().reset(tokio::time::Instant::now() + wait);
+                        eviction.as_mut().reset(due.into());
                     }
                 }
                 if eviction_due.is_some() && eviction.as_mut().poll_it(cx).is_ready() {
@@ -188,18 +185,27 @@ impl Isolate {
         .await;
         let killed = *self.control.killed.lock();
         let condemned = self.state.condemned.take();
-        self.tear_down(killed.map(Killed::failure).or(condemned).unwrap_or(failure), messages);
+        self.tear_down(
+            killed.map(Killed::failure).or(condemned).unwrap_or(failure),
+            messages,
+        );
     }
 
     fn is_condemned(&self) -> bool {
         self.control.stopping.load(Ordering::Acquire) || self.state.condemned.borrow().is_some()
     }
 
-    fn handle_messages(&mut self, cx: &mut Context<'_>, messages: &mut UnboundedReceiver<Message>) -> Handled {
+    fn handle_messages(
+        &mut self,
+        cx: &mut Context<'_>,
+        messages: &mut UnboundedReceiver<Message>,
+    ) -> Handled {
         let mut handled = Handled::None;
         for _ in 0..BATCH {
             match messages.poll_next_unpin(cx) {
-                Poll::Ready(Some(Message::Shutdown { failure })) => return Handled::Shutdown(failure),
+                Poll::Ready(Some(Message::Shutdown { failure })) => {
+                    return Handled::Shutdown(failure);
+                }
                 Poll::Ready(Some(message)) => {
                     self.handle(message);
                     handled = Handled::Some;
@@ -217,11 +223,32 @@ impl Isolate {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Boot(bundle) => self.boot(*bundle),
-            Message::Event { target, event, limits, keep } => self.handle_event(target, event, limits, keep),
+            Message::Event {
+                target,
+                event,
+                limits,
+                keep,
+            } => self.handle_event(target, event, limits, keep),
             Message::Completed { call, with } => self.handle_completed(call, with),
-            Message::Cancelled { context } => {
+            Message::Cancelled { event } => {
                 let cancel = self.state.callbacks().cancel.clone();
-                self.call_with_number(&cancel, context);
+                self.call_with_number(&cancel, event);
+            }
+            Message::TimedOut { event } => {
+                let limit = self
+                    .state
+                    .events
+                    .borrow()
+                    .get(&event)
+                    .and_then(|e| e.limits.wall_ms);
+                if let Some(limit) = limit {
+                    let error = facetd_core::HostError {
+                        limit: Some(("EXCEEDED_WALL", limit, limit)),
+                        ..facetd_core::HostError::new("Error", "Worker exceeded wall time limit.")
+                    };
+                    self.state.answer(event, Err(error.into()));
+                    self.state.flush_outbox();
+                }
             }
             Message::AbortObject { object, failure } => {
                 let context = self.state.objects.borrow().get(&object).copied();
@@ -230,6 +257,7 @@ impl Isolate {
                 }
             }
             Message::ReleaseExport { export } => {
+                self.state.exports.borrow_mut().remove(&export);
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }
@@ -249,7 +277,9 @@ impl Isolate {
     /// Runs ops and their continuations. True: nothing is pending.
     fn poll_runtime(&mut self, cx: &mut Context<'_>) -> bool {
         self.begin(Payer::Isolate);
-        let polled = self.runtime.poll_event_loop(cx, PollEventLoopOptions::default());
+        let polled = self
+            .runtime
+            .poll_event_loop(cx, PollEventLoopOptions::default());
         self.end(Payer::Isolate);
         let terminated = self.runtime.v8_isolate().is_execution_terminating();
         if let Poll::Ready(Err(error)) = &polled
@@ -263,18 +293,35 @@ impl Isolate {
 
     /// A stateless event that waits while nothing can happen any more will never be answered.
     fn fail_hung_events(&mut self) {
-        if !self.state.calls.borrow().is_empty() {
-            return;
-        }
         let hung: Vec<u32> = {
             let events = self.state.events.borrow();
-            let contexts = self.state.contexts.borrow();
+            if events.is_empty() {
+                return;
+            }
+            let (contexts, calls) = (self.state.contexts.borrow(), self.state.calls.borrow());
+            let exports = self.state.exports.borrow();
             let stateless = |context| contexts.get(&context).is_some_and(|c| c.object.is_none());
-            let waiting = events.iter().filter(|(_, e)| e.reply.is_some() && stateless(e.context));
-            waiting.map(|(number, _)| *number).collect()
+            // It waits for no call of its own, and nobody can call it back.
+            let stuck = |number: u32, context: u32| {
+                calls
+                    .values()
+                    .all(|call| call.event != number && call.context != context)
+                    && exports.values().all(|home| *home != context)
+            };
+            let waiting = events
+                .iter()
+                .filter(|(_, e)| e.reply.is_some() && stateless(e.context));
+            waiting
+                .filter(|(number, e)| stuck(**number, e.context))
+                .map(|(number, _)| *number)
+                .collect()
         };
         for event in hung {
-            self.state.answer(event, Err(Failure::error(HUNG)));
+            let error = facetd_core::HostError {
+                remote: true,
+                ..facetd_core::HostError::new("Error", HUNG)
+            };
+            self.state.answer(event, Err(error.into()));
         }
         self.state.flush_outbox();
     }
@@ -289,7 +336,16 @@ impl Isolate {
         self.state.dynamic.set(bundle.dynamic);
         let builtins = self.builtins.clone();
         let allow_eval = bundle.flags.contains("allow_eval_during_startup");
-        let WorkerBundle { main, modules, flags, bindings, env, namespaces, started, .. } = bundle;
+        let WorkerBundle {
+            main,
+            modules,
+            flags,
+            bindings,
+            env,
+            namespaces,
+            started,
+            ..
+        } = bundle;
         self.state.starting.set(true);
         let map = ModuleMap::new(modules, builtins);
         let began = self.turn(Payer::Startup, |scope, state| {
@@ -299,7 +355,9 @@ impl Isolate {
             if boot_env(scope, state, bindings, env.as_ref(), namespaces, &flags).is_none() {
                 return Err(start_error(scope));
             }
-            let Some((module, promise)) = map.start(scope, &main) else { return Err(start_error(scope)) };
+            let Some((module, promise)) = map.start(scope, &main) else {
+                return Err(start_error(scope));
+            };
             scope.perform_microtask_checkpoint();
             if scope.has_terminated() {
                 return Err(Failure::disconnected());
@@ -311,7 +369,9 @@ impl Isolate {
                     promise.mark_as_handled();
                     return Err(describe_start_error(scope, reason));
                 }
-                v8::PromiseState::Pending => return Err(Failure::error(format!("Failed to start Worker:\n{TLA}"))),
+                v8::PromiseState::Pending => {
+                    return Err(Failure::error(format!("Failed to start Worker:\n{TLA}")));
+                }
             }
             boot_exports(scope, state, module)
         });
@@ -319,7 +379,9 @@ impl Isolate {
         let main_context = self.runtime.main_context();
         {
             v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
-            scope.get_current_context().set_allow_generation_from_strings(false);
+            scope
+                .get_current_context()
+                .set_allow_generation_from_strings(false);
         }
         let outcome = match began {
             Some(outcome) => outcome,
@@ -349,7 +411,9 @@ impl Isolate {
         }
         let contexts: Vec<u32> = self.state.contexts.borrow().keys().copied().collect();
         for context in contexts {
-            let Some(port) = self.state.object_port(context) else { continue };
+            let Some(port) = self.state.object_port(context) else {
+                continue;
+            };
             port.output_gate().break_with(&failure);
             self.databases.close(context);
             port.database_open(false);
@@ -364,15 +428,25 @@ impl Isolate {
         self.state.contexts.take();
         self.state.objects.take();
         self.state.calls.take();
+        self.state.exports.take();
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();
-        let Self { runtime, builtins, state, databases, .. } = self;
+        let Self {
+            runtime,
+            builtins,
+            state,
+            databases,
+            ..
+        } = self;
         drop(builtins);
         drop(databases);
-        let v8 = runtime;
-        drop_runtime(v8);
-        debug_assert_eq!(Rc::strong_count(&state), 1, "nothing of the isolate outlives it");
+        drop_runtime(runtime);
+        debug_assert_eq!(
+            Rc::strong_count(&state),
+            1,
+            "nothing of the isolate outlives it"
+        );
     }
 }
 
@@ -407,7 +481,10 @@ fn start_script(runtime: &mut JsRuntime) -> v8::Global<v8::Object> {
     v8::Global::new(scope, builtins)
 }
 
-unsafe extern "C" fn refuse_wasm_code(_context: v8::Local<v8::Context>, _source: v8::Local<v8::String>) -> bool {
+unsafe extern "C" fn refuse_wasm_code(
+    _context: v8::Local<v8::Context>,
+    _source: v8::Local<v8::String>,
+) -> bool {
     false
 }
 
@@ -462,7 +539,11 @@ fn boot_env(
         names.set_index(scope, at as u32, flag.into());
     }
     let phase = v8::Integer::new(scope, 1).into();
-    boot.call(scope, this, &[phase, list.into(), env, classes.into(), names.into()])?;
+    boot.call(
+        scope,
+        this,
+        &[phase, list.into(), env, classes.into(), names.into()],
+    )?;
     Some(())
 }
 
@@ -480,14 +561,18 @@ fn boot_exports(
     match boot.call(scope, this, &[phase, namespace]) {
         Some(complaint) if complaint.is_string() => {
             let text = complaint.to_rust_string_lossy(scope);
-            Err(Failure::error(format!("Failed to start Worker:\nUncaught TypeError: {text}")))
+            Err(Failure::error(format!(
+                "Failed to start Worker:\nUncaught TypeError: {text}"
+            )))
         }
         Some(_) => Ok(()),
         None => Err(Failure::internal()),
     }
 }
 
-fn start_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>) -> Failure {
+fn start_error(
+    scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScope<'_>>>,
+) -> Failure {
     if scope.has_terminated() {
         return Failure::disconnected();
     }
@@ -500,7 +585,8 @@ fn start_error(scope: &mut v8::PinnedRef<'_, v8::TryCatch<'_, '_, v8::HandleScop
             Failure::error(format!("Failed to start Worker:\nUncaught Error: {text}"))
         }
         Some(exception) => {
-            let message = message.unwrap_or_else(|| v8::Exception::create_message(scope, exception));
+            let message =
+                message.unwrap_or_else(|| v8::Exception::create_message(scope, exception));
             start_failure(scope, message)
         }
         None => Failure::internal(),
@@ -518,8 +604,13 @@ fn describe_start_error(scope: Scope<'_, '_, '_>, exception: v8::Local<v8::Value
 
 /// `Failed to start Worker:`, the message, and where.
 fn start_failure(scope: Scope<'_, '_, '_>, message: v8::Local<v8::Message>) -> Failure {
-    let mut text = format!("Failed to start Worker:\n{}", message.get(scope).to_rust_string_lossy(scope));
-    let file = message.get_script_resource_name(scope).filter(|name| name.is_string());
+    let mut text = format!(
+        "Failed to start Worker:\n{}",
+        message.get(scope).to_rust_string_lossy(scope)
+    );
+    let file = message
+        .get_script_resource_name(scope)
+        .filter(|name| name.is_string());
     if let (Some(file), Some(line)) = (file, message.get_line_number(scope)) {
         let file = file.to_rust_string_lossy(scope);
         // Frames of our own scripts tell the author nothing.

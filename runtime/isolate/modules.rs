@@ -35,7 +35,10 @@ impl ModuleMap {
     }
 
     fn of(isolate: &v8::Isolate) -> Rc<Self> {
-        isolate.get_slot::<Rc<Self>>().expect("set before user code is compiled").clone()
+        isolate
+            .get_slot::<Rc<Self>>()
+            .expect("set before user code is compiled")
+            .clone()
     }
 
     fn name_of(&self, scope: Scope<'_, '_, '_>, module: v8::Local<v8::Module>) -> String {
@@ -43,20 +46,34 @@ impl ModuleMap {
         let names = self.names.borrow();
         let same = names.get(&hash).into_iter().flatten();
         let module = v8::Global::new(scope, module);
-        same.filter(|(known, _)| *known == module).map(|(_, name)| name.clone()).next().unwrap_or_default()
+        same.filter(|(known, _)| *known == module)
+            .map(|(_, name)| name.clone())
+            .next()
+            .unwrap_or_default()
     }
 
     /// The name `specifier` means in the module `referrer`. Err: what to throw.
-    fn resolve(&self, scope: Scope<'_, '_, '_>, specifier: &str, referrer: &str) -> Result<String, Missing> {
+    fn resolve(
+        &self,
+        scope: Scope<'_, '_, '_>,
+        specifier: &str,
+        referrer: &str,
+    ) -> Result<String, Missing> {
         if let Some(name) = self.builtin_name(scope, specifier) {
             return Ok(name);
         }
         let from = format!("\n  imported from \"{referrer}\"");
         if specifier.contains(':') {
-            return Err(Missing { text: format!("No such module \"{specifier}\".{from}"), invalid: false });
+            return Err(Missing {
+                text: format!("No such module \"{specifier}\".{from}"),
+                invalid: false,
+            });
         }
         let Some(name) = resolve_name(specifier, referrer) else {
-            return Err(Missing { text: format!("Invalid module specifier \"{specifier}\".{from}."), invalid: true });
+            return Err(Missing {
+                text: format!("Invalid module specifier \"{specifier}\".{from}."),
+                invalid: true,
+            });
         };
         if self.sources.contains_key(&name) {
             return Ok(name);
@@ -66,7 +83,10 @@ impl ModuleMap {
         if self.sources.contains_key(bare) {
             return Ok(bare.to_owned());
         }
-        Err(Missing { text: format!("No such module \"{name}\".{from}"), invalid: false })
+        Err(Missing {
+            text: format!("No such module \"{name}\".{from}"),
+            invalid: false,
+        })
     }
 
     fn builtin_name(&self, scope: Scope<'_, '_, '_>, specifier: &str) -> Option<String> {
@@ -81,7 +101,11 @@ impl ModuleMap {
         };
         candidates.into_iter().find(|name| {
             let key = v8::String::new(scope, name);
-            key.is_some_and(|key| builtins.get(scope, key.into()).is_some_and(|f| f.is_function()))
+            key.is_some_and(|key| {
+                builtins
+                    .get(scope, key.into())
+                    .is_some_and(|f| f.is_function())
+            })
         })
     }
 
@@ -106,18 +130,32 @@ impl ModuleMap {
     fn note(&self, scope: Scope<'_, '_, '_>, name: &str, module: v8::Local<v8::Module>) {
         let hash = module.get_identity_hash().get();
         let module = v8::Global::new(scope, module);
-        self.loaded.borrow_mut().insert(name.to_owned(), module.clone());
-        self.names.borrow_mut().entry(hash).or_default().push((module, name.to_owned()));
+        self.loaded
+            .borrow_mut()
+            .insert(name.to_owned(), module.clone());
+        self.names
+            .borrow_mut()
+            .entry(hash)
+            .or_default()
+            .push((module, name.to_owned()));
     }
 
-    fn builtin_value<'s>(&self, scope: Scope<'_, 's, '_>, name: &str) -> Option<v8::Local<'s, v8::Array>> {
+    fn builtin_value<'s>(
+        &self,
+        scope: Scope<'_, 's, '_>,
+        name: &str,
+    ) -> Option<v8::Local<'s, v8::Array>> {
         let builtins = v8::Local::new(scope, &self.builtins);
         let key = v8::String::new(scope, name)?;
         let make: v8::Local<v8::Function> = builtins.get(scope, key.into())?.try_into().ok()?;
         make.call(scope, builtins.into(), &[])?.try_into().ok()
     }
 
-    fn make_builtin<'s>(&self, scope: Scope<'_, 's, '_>, name: &str) -> Option<v8::Local<'s, v8::Module>> {
+    fn make_builtin<'s>(
+        &self,
+        scope: Scope<'_, 's, '_>,
+        name: &str,
+    ) -> Option<v8::Local<'s, v8::Module>> {
         let value = self.builtin_value(scope, name)?;
         let mut keys = Vec::new();
         if !value.get_index(scope, 0)?.is_undefined() {
@@ -132,11 +170,20 @@ impl ModuleMap {
             }
         }
         let specifier = v8::String::new(scope, name)?;
-        Some(v8::Module::create_synthetic_module(scope, specifier, &keys, evaluate_synthetic))
+        Some(v8::Module::create_synthetic_module(
+            scope,
+            specifier,
+            &keys,
+            evaluate_synthetic,
+        ))
     }
 
     /// What a module that is not JavaScript exports as `default`.
-    fn default_of<'s>(&self, scope: Scope<'_, 's, '_>, name: &str) -> Option<v8::Local<'s, v8::Value>> {
+    fn default_of<'s>(
+        &self,
+        scope: Scope<'_, 's, '_>,
+        name: &str,
+    ) -> Option<v8::Local<'s, v8::Value>> {
         match self.sources.get(name)? {
             ModuleSource::Text(text) => Some(v8::String::new(scope, text)?.into()),
             ModuleSource::Json(text) => {
@@ -144,7 +191,8 @@ impl ModuleMap {
                 v8::json::parse(scope, text)
             }
             ModuleSource::Data(bytes) => {
-                let store = v8::ArrayBuffer::new_backing_store_from_vec(bytes.to_vec()).make_shared();
+                let store =
+                    v8::ArrayBuffer::new_backing_store_from_vec(bytes.to_vec()).make_shared();
                 Some(v8::ArrayBuffer::with_backing_store(scope, &store).into())
             }
             ModuleSource::Wasm(bytes) => Some(v8::WasmModuleObject::compile(scope, bytes)?.into()),
@@ -158,11 +206,17 @@ impl ModuleMap {
     }
 
     /// The `module` object of a CommonJS module, which runs on first use.
-    fn require_commonjs<'s>(&self, scope: Scope<'_, 's, '_>, name: &str) -> Option<v8::Local<'s, v8::Object>> {
+    fn require_commonjs<'s>(
+        &self,
+        scope: Scope<'_, 's, '_>,
+        name: &str,
+    ) -> Option<v8::Local<'s, v8::Object>> {
         if let Some(module) = self.commonjs.borrow().get(name) {
             return Some(v8::Local::new(scope, module));
         }
-        let Some(ModuleSource::CommonJs(text)) = self.sources.get(name) else { return None };
+        let Some(ModuleSource::CommonJs(text)) = self.sources.get(name) else {
+            return None;
+        };
         let module = v8::Object::new(scope);
         let exports = v8::Object::new(scope);
         let exports_key = v8::String::new(scope, "exports")?;
@@ -172,7 +226,9 @@ impl ModuleMap {
         self.commonjs.borrow_mut().insert(name.to_owned(), kept);
         let file = v8::String::new(scope, name)?;
         let path = v8::String::new(scope, &format!("/{name}"))?;
-        let require = v8::Function::builder(require).data(file.into()).build(scope)?;
+        let require = v8::Function::builder(require)
+            .data(file.into())
+            .build(scope)?;
         let directory = name.rsplit_once('/').map_or("", |(directory, _)| directory);
         let directory = v8::String::new(scope, &format!("/{directory}"))?;
         let parameters = ["exports", "require", "module", "__filename", "__dirname"];
@@ -188,8 +244,13 @@ impl ModuleMap {
             v8::script_compiler::CompileOptions::NoCompileOptions,
             v8::script_compiler::NoCacheReason::NoReason,
         )?;
-        let arguments =
-            [exports.into(), require.into(), module.into(), path.into(), directory.into()];
+        let arguments = [
+            exports.into(),
+            require.into(),
+            module.into(),
+            path.into(),
+            directory.into(),
+        ];
         let this = exports.into();
         if function.call(scope, this, &arguments).is_none() {
             self.commonjs.borrow_mut().remove(name);
@@ -235,8 +296,14 @@ struct Missing {
 
 impl Missing {
     fn throw(&self, scope: Scope<'_, '_, '_>) {
-        let Some(text) = v8::String::new(scope, &self.text) else { return };
-        let error = if self.invalid { v8::Exception::type_error(scope, text) } else { v8::Exception::error(scope, text) };
+        let Some(text) = v8::String::new(scope, &self.text) else {
+            return;
+        };
+        let error = if self.invalid {
+            v8::Exception::type_error(scope, text)
+        } else {
+            v8::Exception::error(scope, text)
+        };
         scope.throw_exception(error);
     }
 }
@@ -266,11 +333,31 @@ fn throw(scope: Scope<'_, '_, '_>, message: &str) {
     }
 }
 
-fn origin<'s>(scope: Scope<'_, 's, '_>, name: v8::Local<'s, v8::String>, is_module: bool) -> v8::ScriptOrigin<'s> {
-    v8::ScriptOrigin::new(scope, name.into(), 0, 0, false, -1, None, false, false, is_module, None)
+fn origin<'s>(
+    scope: Scope<'_, 's, '_>,
+    name: v8::Local<'s, v8::String>,
+    is_module: bool,
+) -> v8::ScriptOrigin<'s> {
+    v8::ScriptOrigin::new(
+        scope,
+        name.into(),
+        0,
+        0,
+        false,
+        -1,
+        None,
+        false,
+        false,
+        is_module,
+        None,
+    )
 }
 
-fn compile<'s>(scope: Scope<'_, 's, '_>, name: &str, text: &str) -> Option<v8::Local<'s, v8::Module>> {
+fn compile<'s>(
+    scope: Scope<'_, 's, '_>,
+    name: &str,
+    text: &str,
+) -> Option<v8::Local<'s, v8::Module>> {
     let file = v8::String::new(scope, name)?;
     let code = v8::String::new(scope, text)?;
     let origin = origin(scope, file, true);
@@ -326,9 +413,14 @@ fn resolve_source<'s>(
         }
     };
     match map.sources.get(&name) {
-        Some(ModuleSource::Wasm(bytes)) => Some(v8::WasmModuleObject::compile(scope, bytes)?.into()),
+        Some(ModuleSource::Wasm(bytes)) => {
+            Some(v8::WasmModuleObject::compile(scope, bytes)?.into())
+        }
         _ => {
-            throw(scope, &format!("Source phase import object is not defined for module \"{name}\"."));
+            throw(
+                scope,
+                &format!("Source phase import object is not defined for module \"{name}\"."),
+            );
             None
         }
     }
@@ -390,7 +482,11 @@ fn require<'s>(
 }
 
 /// What `require(name)` gives. `None`: an exception is pending.
-fn required<'s>(scope: Scope<'_, 's, '_>, map: &Rc<ModuleMap>, name: &str) -> Option<v8::Local<'s, v8::Value>> {
+fn required<'s>(
+    scope: Scope<'_, 's, '_>,
+    map: &Rc<ModuleMap>,
+    name: &str,
+) -> Option<v8::Local<'s, v8::Value>> {
     match map.sources.get(name) {
         Some(ModuleSource::EsModule(_)) | None => {
             let module = map.load(scope, name)?;
@@ -404,7 +500,11 @@ fn required<'s>(scope: Scope<'_, 's, '_>, map: &Rc<ModuleMap>, name: &str) -> Op
             let namespace = module.get_module_namespace();
             let object = namespace.to_object(scope)?;
             let key = v8::String::new(scope, "default")?;
-            if object.has_own_property(scope, key.into())? { object.get(scope, key.into()) } else { Some(namespace) }
+            if object.has_own_property(scope, key.into())? {
+                object.get(scope, key.into())
+            } else {
+                Some(namespace)
+            }
         }
         Some(_) => map.default_of(scope, name),
     }
@@ -419,7 +519,13 @@ pub(crate) fn import_with_phase<'s>(
     _phase: v8::ModuleImportPhase,
     attributes: v8::Local<'s, v8::FixedArray>,
 ) -> Option<v8::Local<'s, v8::Promise>> {
-    import_dynamically(scope, host_defined_options, resource_name, specifier, attributes)
+    import_dynamically(
+        scope,
+        host_defined_options,
+        resource_name,
+        specifier,
+        attributes,
+    )
 }
 
 /// `import(specifier)`: of known modules only.
@@ -449,7 +555,9 @@ pub(crate) fn import_dynamically<'s>(
     match found {
         Some((namespace, evaluated)) => {
             // Resolves to the namespace when the module's top level has run.
-            let give = v8::Function::builder(give_data).data(namespace).build(scope)?;
+            let give = v8::Function::builder(give_data)
+                .data(namespace)
+                .build(scope)?;
             let chained = evaluated.then(scope, give)?;
             resolver.resolve(scope, chained.into())?;
         }
@@ -497,9 +605,21 @@ mod tests {
     fn names_form_a_virtual_file_tree() {
         let from = |referrer, specifier| resolve_name(specifier, referrer);
         assert_eq!(from("main.js", "./a.js").as_deref(), Some("a.js"), "beside");
-        assert_eq!(from("lib/x.js", "../a.js").as_deref(), Some("a.js"), "above");
-        assert_eq!(from("lib/x.js", "/b/c.js").as_deref(), Some("b/c.js"), "from the root");
-        assert_eq!(from("lib/x.js", "c.js").as_deref(), Some("lib/c.js"), "bare is relative too");
+        assert_eq!(
+            from("lib/x.js", "../a.js").as_deref(),
+            Some("a.js"),
+            "above"
+        );
+        assert_eq!(
+            from("lib/x.js", "/b/c.js").as_deref(),
+            Some("b/c.js"),
+            "from the root"
+        );
+        assert_eq!(
+            from("lib/x.js", "c.js").as_deref(),
+            Some("lib/c.js"),
+            "bare is relative too"
+        );
         assert_eq!(from("main.js", "../../etc/passwd"), None, "never outside");
     }
 }

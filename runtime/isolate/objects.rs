@@ -4,15 +4,19 @@ use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
-    Answer, Body, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse, Headers,
-    InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready,
+    Answer, Body, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse,
+    Headers, InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready,
 };
-use facetd_rpc::{Context, EventState, Input, IsolateState, ObjectContext, add_reader, deserialize, thrown_failure};
+use facetd_rpc::{
+    Context, EventState, Input, IsolateState, ObjectContext, add_reader, deserialize,
+    thrown_failure,
+};
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// Numbers `deliver` in `40_events.js` knows.
 const TO_ENTRYPOINT: u32 = 0;
@@ -23,10 +27,18 @@ const RPC: u32 = 1;
 const TEST: u32 = 2;
 const DESCRIBE: u32 = 3;
 
+const GONE: &str = "The execution context which hosts this callback is no longer running.";
+
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
 impl Isolate {
-    pub(crate) fn handle_event(&mut self, target: EventTarget, event: Event, limits: Limits, keep: Keep) {
+    pub(crate) fn handle_event(
+        &mut self,
+        target: EventTarget,
+        event: Event,
+        limits: Limits,
+        keep: Keep,
+    ) {
         if let Some(failure) = &self.start_failure {
             if let EventTarget::Object(port) = &target {
                 port.broken(failure.clone(), false);
@@ -38,10 +50,22 @@ impl Isolate {
         let number = self.state.next_id();
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
-                self.state.contexts.borrow_mut().insert(number, Context { object: None });
+                self.state
+                    .contexts
+                    .borrow_mut()
+                    .insert(number, Context { object: None });
                 number
             }
-            EventTarget::Export(_) => number,
+            EventTarget::Export(export) => {
+                let home = self.state.exports.borrow().get(export).copied();
+                match home.filter(|home| self.state.contexts.borrow().contains_key(home)) {
+                    Some(home) => home,
+                    None => {
+                        reply.send(Err(Failure::error(GONE)));
+                        return;
+                    }
+                }
+            }
             EventTarget::Object(port) => match self.object_context(port) {
                 Ok(context) => context,
                 Err(failure) => {
@@ -50,29 +74,65 @@ impl Isolate {
                 }
             },
         };
-        let known = EventState { context, reply: Some(reply), limits, cpu_used_ns: 0, sub_requests: 0, keep };
+        let limits = limits.lower(self.limits);
+        if let Some(wall_ms) = limits.wall_ms {
+            let inbox = self.control.inbox.clone();
+            tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(wall_ms)).await;
+                inbox.send(Message::TimedOut { event: number });
+            });
+        }
+        let known = EventState {
+            context,
+            reply: Some(reply),
+            limits,
+            cpu_used_ns: 0,
+            sub_requests: 0,
+            keep,
+        };
         self.state.events.borrow_mut().insert(number, known);
         if let Some(abort) = abort {
             let inbox = self.control.inbox.clone();
-            abort.on_abort(move || inbox.send(Message::Cancelled { context: number }));
+            abort.on_abort(move || inbox.send(Message::Cancelled { event: number }));
         }
+        let export = if let EventTarget::Export(export) = &target {
+            Some(*export)
+        } else {
+            None
+        };
         match target {
-            EventTarget::Object(_) => {
-                if let Some(object) =
-                    self.state.contexts.borrow_mut().get_mut(&context).and_then(|c| c.object.as_mut())
+            EventTarget::Object(_) | EventTarget::Export(_) => {
+                if let Some(object) = self
+                    .state
+                    .contexts
+                    .borrow_mut()
+                    .get_mut(&context)
+                    .and_then(|c| c.object.as_mut())
                 {
-                    object.busy += 1;
+                    object.add_busy(1);
                 }
-                if let Some(input) = self.state.admit(context, None, Input::Event { event: number, kind }) {
+                if let Some(input) = self.state.admit(
+                    context,
+                    None,
+                    Input::Event {
+                        event: number,
+                        kind,
+                        export,
+                    },
+                ) {
                     self.run_input(context, input);
                 }
                 self.run_ready(context);
             }
             EventTarget::Entrypoint { name, props } => {
-                self.deliver(number, context, TO_ENTRYPOINT, Name::Text(name), props, kind);
-            }
-            EventTarget::Export(export) => {
-                self.deliver(number, context, TO_EXPORT, Name::Number(export), None, kind);
+                self.deliver(
+                    number,
+                    context,
+                    TO_ENTRYPOINT,
+                    Name::Text(name),
+                    props,
+                    kind,
+                );
             }
         }
     }
@@ -90,7 +150,11 @@ impl Isolate {
         let context = self.state.next_id();
         let control = self.control.clone();
         let options = OpenOptions {
-            storage_bytes_max: start.limits.storage_mb.map(|mb| mb << 20),
+            storage_bytes_max: start
+                .limits
+                .lower(self.limits)
+                .storage_mb
+                .map(|mb| mb << 20),
             interrupt: Some(Arc::new(move || control.stopping.load(Ordering::Acquire))),
         };
         port.database_open(true);
@@ -106,11 +170,18 @@ impl Isolate {
             gate: InputGate::default(),
             constructed: false,
             busy: 0,
-            idle_since_ms: 0,
+            idle_since: None,
         };
-        self.state.contexts.borrow_mut().insert(context, Context { object: Some(object) });
+        self.state.contexts.borrow_mut().insert(
+            context,
+            Context {
+                object: Some(object),
+            },
+        );
         self.state.objects.borrow_mut().insert(port.key(), context);
-        let made = self.turn(Payer::Isolate, |scope, state| construct(scope, state, context, port.as_ref()));
+        let made = self.turn(Payer::Isolate, |scope, state| {
+            construct(scope, state, context, port.as_ref())
+        });
         if self.control.stopping.load(Ordering::Acquire) {
             let killed = *self.control.killed.lock();
             return Err(killed.map_or_else(Failure::disconnected, |k| k.failure()));
@@ -121,10 +192,15 @@ impl Isolate {
         }
         match made {
             Some(Ok(())) => {
-                if let Some(object) =
-                    self.state.contexts.borrow_mut().get_mut(&context).and_then(|c| c.object.as_mut())
+                if let Some(object) = self
+                    .state
+                    .contexts
+                    .borrow_mut()
+                    .get_mut(&context)
+                    .and_then(|c| c.object.as_mut())
                 {
                     object.constructed = true;
+                    object.add_busy(0);
                 }
                 Ok(context)
             }
@@ -141,7 +217,20 @@ impl Isolate {
 
     fn run_input(&mut self, context: u32, input: Input) {
         match input {
-            Input::Event { event, kind } => self.deliver(event, context, TO_OBJECT, Name::Text(None), None, kind),
+            Input::Event {
+                event,
+                kind,
+                export: None,
+            } => {
+                self.deliver(event, context, TO_OBJECT, Name::Text(None), None, kind);
+            }
+            Input::Event {
+                event,
+                kind,
+                export: Some(export),
+            } => {
+                self.deliver(event, context, TO_EXPORT, Name::Number(export), None, kind);
+            }
             Input::Completed { call, with } => self.complete(call, with),
         }
     }
@@ -171,10 +260,18 @@ impl Isolate {
             }
             return;
         }
-        let begun = self.state.calls.borrow().get(&call).map(|c| (c.context, c.section));
-        let Some((context, section)) = begun else { return };
+        let begun = self
+            .state
+            .calls
+            .borrow()
+            .get(&call)
+            .map(|c| (c.context, c.section));
+        let Some((context, section)) = begun else {
+            return;
+        };
         if let Some(Input::Completed { call, with }) =
-            self.state.admit(context, section, Input::Completed { call, with })
+            self.state
+                .admit(context, section, Input::Completed { call, with })
         {
             self.complete(call, with);
         }
@@ -182,8 +279,12 @@ impl Isolate {
     }
 
     fn complete(&mut self, call: u32, with: Completed) {
-        let Some(begun) = self.state.calls.borrow_mut().remove(&call) else { return };
-        self.turn(Payer::Event(begun.event), |scope, state| complete(scope, state, call, with));
+        let Some(begun) = self.state.calls.borrow_mut().remove(&call) else {
+            return;
+        };
+        self.turn(Payer::Event(begun.event), |scope, state| {
+            complete(scope, state, call, with)
+        });
     }
 
     fn deliver(
@@ -207,12 +308,18 @@ impl Isolate {
 
     /// Throws an object out of memory. Whoever waits for it gets `failure`.
     pub(crate) fn reset_object(&mut self, context: u32, failure: Failure, freed: bool) {
-        let Some(port) = self.state.object_port(context) else { return };
+        let Some(port) = self.state.object_port(context) else {
+            return;
+        };
         port.output_gate().break_with(&failure);
         self.state.flush_outbox();
         let events: Vec<u32> = {
             let events = self.state.events.borrow();
-            events.iter().filter(|(_, e)| e.context == context).map(|(number, _)| *number).collect()
+            events
+                .iter()
+                .filter(|(_, e)| e.context == context)
+                .map(|(number, _)| *number)
+                .collect()
         };
         for event in events {
             let known = self.state.events.borrow_mut().remove(&event);
@@ -226,7 +333,10 @@ impl Isolate {
     }
 
     fn forget_object(&mut self, context: u32, port: &Arc<dyn ObjectPort>) {
-        self.state.calls.borrow_mut().retain(|_, call| call.context != context);
+        self.state
+            .calls
+            .borrow_mut()
+            .retain(|_, call| call.context != context);
         self.state.contexts.borrow_mut().remove(&context);
         self.state.objects.borrow_mut().remove(&port.key());
         self.databases.close(context);
@@ -241,23 +351,22 @@ impl Isolate {
         destroy.call(scope, this, &[number]);
     }
 
-    /// Drops objects that have had nothing to do for long enough. Returns when to look again.
-    pub(crate) fn evict_idle(&mut self, now_ms: u64) -> Option<u64> {
+    /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
+    pub(crate) fn evict_idle(&mut self) -> Option<Duration> {
         let mut evict = Vec::new();
-        let mut next = None;
-        for (context, known) in self.state.contexts.borrow_mut().iter_mut() {
-            let Some(object) = &mut known.object else { continue };
-            if object.busy > 0 {
-                object.idle_since_ms = 0;
-            } else if object.idle_since_ms == 0 {
-                object.idle_since_ms = now_ms.max(1);
-            }
-            let after = object.port.start().evict_after_ms;
-            if object.idle_since_ms > 0 && now_ms >= object.idle_since_ms + after {
+        let mut next: Option<Duration> = None;
+        for (context, known) in self.state.contexts.borrow().iter() {
+            let Some(object) = &known.object else {
+                continue;
+            };
+            let after = Duration::from_millis(object.port.start().evict_after_ms);
+            let idle = object
+                .idle_since
+                .map_or(Duration::ZERO, |since| since.elapsed());
+            if idle >= after {
                 evict.push((*context, object.port.clone()));
             } else {
-                let due = if object.idle_since_ms > 0 { object.idle_since_ms + after } else { now_ms + after };
-                next = Some(next.map_or(due, |next: u64| next.min(due)));
+                next = Some(next.map_or(after - idle, |next| next.min(after - idle)));
             }
         }
         for (context, port) in evict {
@@ -306,7 +415,8 @@ fn body<'s>(scope: Scope<'_, 's, '_>, body: Body) -> v8::Local<'s, v8::Value> {
             let length = bytes.len();
             let store = v8::ArrayBuffer::new_backing_store_from_vec(bytes.into()).make_shared();
             let buffer = v8::ArrayBuffer::with_backing_store(scope, &store);
-            v8::Uint8Array::new(scope, buffer, 0, length).map_or_else(|| v8::null(scope).into(), Into::into)
+            v8::Uint8Array::new(scope, buffer, 0, length)
+                .map_or_else(|| v8::null(scope).into(), Into::into)
         }
         Body::Stream(stream) => {
             let op_state = deno_core::JsRuntime::op_state_from(scope);
@@ -328,7 +438,10 @@ fn props_value<'s>(
 }
 
 /// Calls `deliver` in `40_events.js`. `None`: our own JS threw.
-#[allow(clippy::too_many_arguments, reason = "one per argument of the JS function")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "one per argument of the JS function"
+)]
 fn deliver<'s>(
     scope: Scope<'_, 's, '_>,
     state: &Rc<IsolateState>,
@@ -344,9 +457,21 @@ fn deliver<'s>(
         Name::Number(n) => number(scope, n),
     };
     let props = props_value(scope, state, props.as_ref())?;
-    let mut arguments = vec![number(scope, event), number(scope, context), number(scope, target), name, props];
+    let mut arguments = vec![
+        number(scope, event),
+        number(scope, context),
+        number(scope, target),
+        name,
+        props,
+    ];
     match kind {
-        EventKind::Fetch(FetchRequest { method, url, headers: list, body: content, cf }) => {
+        EventKind::Fetch(FetchRequest {
+            method,
+            url,
+            headers: list,
+            body: content,
+            cf,
+        }) => {
             arguments.push(number(scope, FETCH));
             arguments.push(string(scope, &method));
             arguments.push(string(scope, &url));
@@ -375,7 +500,12 @@ fn deliver<'s>(
 }
 
 /// Calls `complete` in `00_context.js` with what a call was answered.
-fn complete<'s>(scope: Scope<'_, 's, '_>, state: &Rc<IsolateState>, call: u32, with: Completed) -> Option<()> {
+fn complete<'s>(
+    scope: Scope<'_, 's, '_>,
+    state: &Rc<IsolateState>,
+    call: u32,
+    with: Completed,
+) -> Option<()> {
     let mut arguments = vec![number(scope, call)];
     match with {
         Completed::Outcome(outcome) => arguments.extend(outcome_arguments(scope, state, outcome)?),
@@ -384,7 +514,9 @@ fn complete<'s>(scope: Scope<'_, 's, '_>, state: &Rc<IsolateState>, call: u32, w
             arguments.push(v8::Boolean::new(scope, gone).into());
         }
         Completed::Durable(Ok(())) => arguments.push(number(scope, 5)),
-        Completed::Durable(Err(failure)) => arguments.extend(outcome_arguments(scope, state, Err(failure))?),
+        Completed::Durable(Err(failure)) => {
+            arguments.extend(outcome_arguments(scope, state, Err(failure))?)
+        }
         Completed::Section(section) => {
             arguments.push(number(scope, 6));
             arguments.push(number(scope, section.0));
@@ -399,7 +531,10 @@ fn complete<'s>(scope: Scope<'_, 's, '_>, state: &Rc<IsolateState>, call: u32, w
 }
 
 fn flags(reset: bool, retryable: bool, overloaded: bool, remote: bool) -> u32 {
-    u32::from(reset) | u32::from(retryable) << 1 | u32::from(overloaded) << 2 | u32::from(remote) << 3
+    u32::from(reset)
+        | u32::from(retryable) << 1
+        | u32::from(overloaded) << 2
+        | u32::from(remote) << 3
 }
 
 fn outcome_arguments<'s>(
@@ -409,7 +544,12 @@ fn outcome_arguments<'s>(
 ) -> Option<Vec<v8::Local<'s, v8::Value>>> {
     Some(match outcome {
         Ok(Answer::Value(payload)) => vec![number(scope, 0), deserialize(scope, state, &payload)?],
-        Ok(Answer::Response(FetchResponse { status, status_text, headers: list, body: content })) => vec![
+        Ok(Answer::Response(FetchResponse {
+            status,
+            status_text,
+            headers: list,
+            body: content,
+        })) => vec![
             number(scope, 1),
             number(scope, u32::from(status)),
             string(scope, &status_text),
@@ -432,12 +572,24 @@ fn outcome_arguments<'s>(
                 number(scope, 2),
                 string(scope, error.class),
                 string(scope, &error.message),
-                number(scope, flags(error.reset, error.retryable, error.overloaded, error.remote)),
+                number(
+                    scope,
+                    flags(error.reset, error.retryable, error.overloaded, error.remote),
+                ),
                 limit,
             ]
         }
-        Err(Failure::Thrown { value, reset, remote, .. }) => {
-            vec![number(scope, 3), deserialize(scope, state, &value)?, number(scope, flags(reset, false, false, remote))]
+        Err(Failure::Thrown {
+            value,
+            reset,
+            remote,
+            ..
+        }) => {
+            vec![
+                number(scope, 3),
+                deserialize(scope, state, &value)?,
+                number(scope, flags(reset, false, false, remote)),
+            ]
         }
     })
 }
@@ -454,7 +606,9 @@ fn construct<'s>(
     let id: v8::Local<v8::Value> = match &start.id {
         ObjectName::Text(text) => string(scope, text),
         ObjectName::Id { id, name } => {
-            let known = name.as_deref().filter(|n| n.len() <= facetd_core::OBJECT_NAME_BYTES_MAX);
+            let known = name
+                .as_deref()
+                .filter(|n| n.len() <= facetd_core::OBJECT_NAME_BYTES_MAX);
             let parts = [string(scope, &id.to_string()), optional(scope, known)];
             v8::Array::new_with_elements(scope, &parts).into()
         }
@@ -479,7 +633,9 @@ fn construct<'s>(
             if scope.has_terminated() {
                 return Err((Failure::disconnected(), true));
             }
-            let thrown = scope.exception().unwrap_or_else(|| v8::undefined(scope).into());
+            let thrown = scope
+                .exception()
+                .unwrap_or_else(|| v8::undefined(scope).into());
             scope.reset();
             Err((thrown_failure(scope, state, thrown, false, true), true))
         }

@@ -66,10 +66,14 @@ impl Isolate {
         let deadline = match limit_ms {
             Some(limit_ms) => {
                 control.turn_limit_ms.store(limit_ms, Ordering::Release);
-                control.turn_used_before_ns.store(used_ns, Ordering::Release);
+                control
+                    .turn_used_before_ns
+                    .store(used_ns, Ordering::Release);
                 control.turn_began_ns.store(now, Ordering::Release);
                 // Even an event that has used all it may gets the moment it takes to notice.
-                now + (limit_ms * NS_PER_MS).saturating_sub(used_ns).max(NS_PER_MS)
+                now + (limit_ms * NS_PER_MS)
+                    .saturating_sub(used_ns)
+                    .max(NS_PER_MS)
             }
             None => 0,
         };
@@ -110,7 +114,9 @@ impl Isolate {
 
     fn commit(&mut self) {
         for commit in self.databases.commit_turn() {
-            let Some(port) = self.state.object_port(commit.context) else { continue };
+            let Some(port) = self.state.object_port(commit.context) else {
+                continue;
+            };
             match commit.outcome {
                 Ok(Some(ticket)) if port.start().fsync => {
                     let gate = port.output_gate().clone();

@@ -30,7 +30,9 @@ pub(crate) fn watch(control: &Arc<Control>) {
 fn run() {
     loop {
         std::thread::sleep(TICK);
-        let Some(watched) = WATCHED.get() else { continue };
+        let Some(watched) = WATCHED.get() else {
+            continue;
+        };
         watched.lock().retain(|control| match control.upgrade() {
             Some(control) => {
                 check(&control);
@@ -46,20 +48,28 @@ fn check(control: &Control) {
     if deadline == 0 || control.ended.load(Ordering::Acquire) {
         return;
     }
-    let Some(clock) = control.clock.get() else { return };
+    let Some(clock) = control.clock.get() else {
+        return;
+    };
     let Some(now) = cpu_ns(*clock) else { return };
     // The turn may have ended since the deadline was read: then another, or 0, stands there.
     if now >= deadline && control.turn_deadline_ns.load(Ordering::Acquire) == deadline {
         let in_turn = now.saturating_sub(control.turn_began_ns.load(Ordering::Acquire));
         let used = control.turn_used_before_ns.load(Ordering::Acquire) + in_turn;
         let limit_ms = control.turn_limit_ms.load(Ordering::Acquire);
-        control.kill(Killed::Cpu { limit_ms, used_ms: used / 1_000_000 });
+        control.kill(Killed::Cpu {
+            limit_ms,
+            used_ms: used / 1_000_000,
+        });
     }
 }
 
 /// CPU time on `clock`; `None`: its thread has ended.
 fn cpu_ns(clock: libc::clockid_t) -> Option<u64> {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: writes one timespec, which is ours; a clock of a dead thread makes the call fail.
     let failed = unsafe { libc::clock_gettime(clock, &raw mut time) } != 0;
     (!failed).then(|| time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64)

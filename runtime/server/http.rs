@@ -6,11 +6,11 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use facetd_core::{
-    AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse, Outcome,
-    Reply, Target,
+    AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest,
+    FetchResponse, Outcome, Reply, Target,
 };
-use futures::channel::oneshot;
 use futures::StreamExt;
+use futures::channel::oneshot;
 use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
@@ -23,13 +23,20 @@ use tokio::sync::watch;
 const SMALL_BODY_BYTES: u64 = 16 << 10;
 
 /// Answers HTTP until told to stop, then finishes what runs.
-pub async fn serve(listener: TcpListener, target: Arc<dyn Target>, mut stopping: watch::Receiver<bool>) {
+pub async fn serve(
+    listener: TcpListener,
+    target: Arc<dyn Target>,
+    mut stopping: watch::Receiver<bool>,
+) {
     let router = Router::new().fallback(answer).with_state(target);
     let stopped = async move {
         // The other end only goes away when the process ends.
         let _told = stopping.wait_for(|stop| *stop).await;
     };
-    if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+    if let Err(error) = axum::serve(listener, router)
+        .with_graceful_shutdown(stopped)
+        .await
+    {
         tracing::error!(%error, "the HTTP server stopped");
     }
 }
@@ -54,13 +61,18 @@ async fn answer(State(target): State<Arc<dyn Target>>, request: Request) -> Resp
         Err(status) => return plain(status),
     };
     let (told, outcome) = oneshot::channel();
-    let mut disconnect = Disconnect { abort: AbortSignal::default(), answered: false };
+    let mut disconnect = Disconnect {
+        abort: AbortSignal::default(),
+        answered: false,
+    };
     target.send(Event {
         kind: EventKind::Fetch(request),
         reply: Reply::new(move |outcome| drop(told.send(outcome))),
         abort: Some(disconnect.abort.clone()),
     });
-    let outcome: Outcome = outcome.await.unwrap_or_else(|_| Err(Failure::disconnected()));
+    let outcome: Outcome = outcome
+        .await
+        .unwrap_or_else(|_| Err(Failure::disconnected()));
     disconnect.answered = true;
     match outcome {
         Ok(Answer::Response(response)) => http_response(response),
@@ -79,7 +91,11 @@ fn status_of(failure: &Failure) -> StatusCode {
     match failure {
         Failure::Host(error) => {
             tracing::warn!(error = %error.message, "a request failed");
-            if error.overloaded { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR }
+            if error.overloaded {
+                StatusCode::SERVICE_UNAVAILABLE
+            } else {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
         }
         Failure::Thrown { .. } => StatusCode::INTERNAL_SERVER_ERROR,
     }
@@ -89,7 +105,10 @@ fn plain(status: StatusCode) -> Response {
     let text = status.canonical_reason().unwrap_or("Error");
     let mut response = Response::new(HttpBody::from(text));
     *response.status_mut() = status;
-    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static("text/plain;charset=UTF-8"));
+    response.headers_mut().insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain;charset=UTF-8"),
+    );
     response
 }
 
@@ -113,43 +132,90 @@ async fn fetch_request(request: Request) -> Result<FetchRequest, StatusCode> {
     }
     let body = if body.is_end_stream() {
         Body::Empty
-    } else if body.size_hint().exact().is_some_and(|len| len <= SMALL_BODY_BYTES) {
-        let bytes = body.collect().await.map_err(|_| StatusCode::BAD_REQUEST)?.to_bytes();
-        if bytes.is_empty() { Body::Empty } else { Body::Bytes(bytes) }
+    } else if body
+        .size_hint()
+        .exact()
+        .is_some_and(|len| len <= SMALL_BODY_BYTES)
+    {
+        let bytes = body
+            .collect()
+            .await
+            .map_err(|_| StatusCode::BAD_REQUEST)?
+            .to_bytes();
+        if bytes.is_empty() {
+            Body::Empty
+        } else {
+            Body::Bytes(bytes)
+        }
     } else {
         let len = body.size_hint().exact();
-        let chunks = body.into_data_stream().map(|chunk| chunk.map_err(|error| BodyError(error.to_string())));
-        Body::Stream(BodyStream { chunks: Box::pin(chunks), len })
+        let chunks = body
+            .into_data_stream()
+            .map(|chunk| chunk.map_err(|error| BodyError(error.to_string())));
+        Body::Stream(BodyStream {
+            chunks: Box::pin(chunks),
+            len,
+        })
     };
     let method = parts.method.as_str().to_owned();
-    Ok(FetchRequest { method, url, headers, body, cf: Some("{}".to_owned()) })
+    Ok(FetchRequest {
+        method,
+        url,
+        headers,
+        body,
+        cf: Some("{}".to_owned()),
+    })
 }
 
 /// Header bytes as the chars of the same numbers, as the platform shows them to JS.
 fn latin1(value: &HeaderValue) -> String {
     match value.to_str() {
         Ok(ascii) => ascii.to_owned(),
-        Err(_) => value.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+        Err(_) => value
+            .as_bytes()
+            .iter()
+            .map(|byte| char::from(*byte))
+            .collect(),
     }
 }
 
 fn http_response(response: FetchResponse) -> Response {
-    let FetchResponse { status, headers, body, .. } = response;
+    let FetchResponse {
+        status,
+        headers,
+        body,
+        ..
+    } = response;
     let streamed = matches!(body, Body::Stream(_));
+    let length = if let Body::Stream(stream) = &body {
+        stream.len
+    } else {
+        None
+    };
     let mut http = Response::new(http_body(body));
     *http.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let target = http.headers_mut();
     target.reserve(headers.len());
     for (name, value) in headers {
-        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else { continue };
+        let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
+            continue;
+        };
         // Framing is ours; a length the body does not have would break the connection.
-        if name == CONNECTION || name == TRANSFER_ENCODING || (name == CONTENT_LENGTH && !streamed) {
+        if name == CONNECTION || name == TRANSFER_ENCODING || (name == CONTENT_LENGTH && !streamed)
+        {
             continue;
         }
-        let bytes: Vec<u8> = if value.is_ascii() { value.into_bytes() } else { value.chars().map(|c| c as u8).collect() };
+        let bytes: Vec<u8> = if value.is_ascii() {
+            value.into_bytes()
+        } else {
+            value.chars().map(|c| c as u8).collect()
+        };
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
             target.append(name, value);
         }
+    }
+    if let Some(length) = length {
+        target.insert(CONTENT_LENGTH, length.into());
     }
     http
 }
@@ -159,7 +225,9 @@ fn http_body(body: Body) -> HttpBody {
         Body::Empty => HttpBody::empty(),
         Body::Bytes(bytes) => HttpBody::from(bytes),
         Body::Stream(stream) => {
-            let chunks = stream.chunks.map(|chunk: Result<Bytes, BodyError>| chunk.map_err(io::Error::other));
+            let chunks = stream
+                .chunks
+                .map(|chunk: Result<Bytes, BodyError>| chunk.map_err(io::Error::other));
             HttpBody::from_stream(chunks)
         }
     }

@@ -3,7 +3,7 @@
 use crate::cli::{Durability, ServeArguments};
 use crate::exit::{Code, Stopped};
 use crate::http;
-use facetd_config::{LoadOptions, LimitsConfig, Project};
+use facetd_config::{LimitsConfig, LoadOptions, Project};
 use facetd_core::Limits;
 use facetd_host::{Egress, Host, HostOptions};
 use std::io::Write;
@@ -21,15 +21,23 @@ const EVICT_AFTER_MS: u64 = 10_000;
 
 pub fn run(arguments: &ServeArguments) -> Result<Code, Stopped> {
     if arguments.admin != "off" {
-        return Err(Stopped::Usage("--admin: there is no admin listener yet; only `off` is accepted".to_owned()));
+        return Err(Stopped::Usage(
+            "--admin: there is no admin listener yet; only `off` is accepted".to_owned(),
+        ));
     }
     let paths: Vec<&Path> = arguments.projects.iter().map(PathBuf::as_path).collect();
-    let load = LoadOptions { env: arguments.env.clone(), vars: arguments.vars.clone() };
+    let load = LoadOptions {
+        env: arguments.env.clone(),
+        vars: arguments.vars.clone(),
+    };
     let project = facetd_config::load_all(&paths, &load)?;
     for warning in &project.warnings {
         tracing::warn!("{warning}");
     }
-    let data = arguments.data.clone().unwrap_or_else(|| project.root.join(".facetd"));
+    let data = arguments
+        .data
+        .clone()
+        .unwrap_or_else(|| project.root.join(".facetd"));
     let fsync = match (arguments.durability, project.workers[0].durability) {
         (Some(asked), _) => asked == Durability::Fsync,
         (None, Some(configured)) => configured == facetd_config::Durability::Fsync,
@@ -73,25 +81,49 @@ fn from_config(config: &LimitsConfig) -> Limits {
 /// `"egress": {"allow": ["public", "private", "local"]}`. Public addresses are always allowed.
 fn egress(config: Option<&serde_json::Value>) -> Egress {
     let allow = config.and_then(|c| c["allow"].as_array());
-    let private = allow.is_some_and(|list| list.iter().any(|kind| kind == "private" || kind == "local"));
+    let private =
+        allow.is_some_and(|list| list.iter().any(|kind| kind == "private" || kind == "local"));
     Egress { private }
 }
 
 fn address(arguments: &ServeArguments, project: &Project) -> SocketAddr {
     let dev = &project.workers[0].dev;
-    let configured = dev.ip.as_deref().and_then(|ip| if ip == "localhost" { None } else { ip.parse().ok() });
-    let ip = arguments.host.or(configured).unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let configured = dev.ip.as_deref().and_then(|ip| {
+        if ip == "localhost" {
+            None
+        } else {
+            ip.parse().ok()
+        }
+    });
+    let ip = arguments
+        .host
+        .or(configured)
+        .unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
     SocketAddr::new(ip, arguments.port.or(dev.port).unwrap_or(8787))
 }
 
-async fn serve(project: Project, options: HostOptions, address: SocketAddr) -> Result<Code, Stopped> {
+async fn serve(
+    project: Project,
+    options: HostOptions,
+    address: SocketAddr,
+) -> Result<Code, Stopped> {
     // The port before the data directory: a second start fails for the reason the user can see.
-    let listener = TcpListener::bind(address).await.map_err(|error| Stopped::Address(address, error))?;
-    let address = listener.local_addr().map_err(|error| Stopped::Address(address, error))?;
-    let host = Arc::new(Host::new(project, options, tokio::runtime::Handle::current())?);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|error| Stopped::Address(address, error))?;
+    let address = listener
+        .local_addr()
+        .map_err(|error| Stopped::Address(address, error))?;
+    let host = Arc::new(Host::new(
+        project,
+        options,
+        tokio::runtime::Handle::current(),
+    )?);
     host.start().await?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(|e| Stopped::Io("SIGTERM cannot be handled", e))?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(|e| Stopped::Io("SIGINT cannot be handled", e))?;
+    let mut terminate =
+        signal(SignalKind::terminate()).map_err(|e| Stopped::Io("SIGTERM cannot be handled", e))?;
+    let mut interrupt =
+        signal(SignalKind::interrupt()).map_err(|e| Stopped::Io("SIGINT cannot be handled", e))?;
     println!("facetd listening on http://{address}");
     // A closed stdout is no reason to stop serving.
     let _flushed = std::io::stdout().flush();
@@ -104,7 +136,10 @@ async fn serve(project: Project, options: HostOptions, address: SocketAddr) -> R
     }
     let _server_ended = stop.send(true);
     if tokio::time::timeout(DRAIN, server).await.is_err() {
-        tracing::warn!("requests still run after {} s and are cut off", DRAIN.as_secs());
+        tracing::warn!(
+            "requests still run after {} s and are cut off",
+            DRAIN.as_secs()
+        );
     }
     let stopped = tokio::task::spawn_blocking(move || host.shutdown());
     if stopped.await.is_err() {

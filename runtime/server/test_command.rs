@@ -22,13 +22,21 @@ pub fn run(arguments: &TestArguments) -> Result<Code, Stopped> {
         .map_err(|error| Stopped::Io("the test runner's threads could not be started", error))?;
     let mut tally = Tally::default();
     for project in &arguments.projects {
-        if let Err(stopped) = runtime.block_on(run_project(project, arguments.filter.as_deref(), &mut tally)) {
+        if let Err(stopped) = runtime.block_on(run_project(
+            project,
+            arguments.filter.as_deref(),
+            &mut tally,
+        )) {
             eprintln!("facetd: {stopped}");
             return Ok(Code::Usage); // could not run
         }
     }
     println!("{} passed, {} failed", tally.passed, tally.failed);
-    Ok(if tally.failed == 0 { Code::Ok } else { Code::Failed })
+    Ok(if tally.failed == 0 {
+        Code::Ok
+    } else {
+        Code::Failed
+    })
 }
 
 async fn run_project(path: &Path, filter: Option<&str>, tally: &mut Tally) -> Result<(), Stopped> {
@@ -36,7 +44,8 @@ async fn run_project(path: &Path, filter: Option<&str>, tally: &mut Tally) -> Re
     for warning in &project.warnings {
         tracing::warn!("{warning}");
     }
-    let data = tempfile::tempdir().map_err(|error| Stopped::Io("no temporary folder for the data", error))?;
+    let data = tempfile::tempdir()
+        .map_err(|error| Stopped::Io("no temporary folder for the data", error))?;
     let options = host_options(&project, data.path().to_owned(), false);
     let host = Host::new(project, options, tokio::runtime::Handle::current())?;
     let exports = host.start().await?;

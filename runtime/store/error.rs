@@ -136,7 +136,8 @@ impl StoreError {
     /// What user code is told: [`Self::sql_message`], or nothing but that it failed.
     #[must_use]
     pub fn js_message(&self) -> String {
-        self.sql_message().unwrap_or_else(|| "internal error".to_owned())
+        self.sql_message()
+            .unwrap_or_else(|| "internal error".to_owned())
     }
 
     /// The text user code may see, in workerd's words; `None` when only the operator may know.

@@ -28,14 +28,14 @@ const CASE: &str = "\
 /// `cargo xtask conformance [FILTER]`
 ///
 /// The cases are data behind a few test functions whose names contain `conformance`, so the filter goes to them
-/// in the variable FACETD_CASE.
+/// in the variable FACETD_CONFORMANCE.
 pub fn run(checkout: &Checkout, args: &[String]) -> Result<ExitCode> {
     let filter = one_filter(args)?;
     let archive = v8::ensure(checkout, false)?;
     let tally = checkout.test(
         &archive,
         &["--test", "*", "conformance"],
-        filter.map(|filter| ("FACETD_CASE", filter)),
+        filter.map(|filter| ("FACETD_CONFORMANCE", filter)),
     )?;
     println!("{tally}");
     Ok(exit_code(tally.is_good()))

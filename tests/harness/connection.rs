@@ -11,8 +11,12 @@ pub struct Connection(BufReader<TcpStream>);
 impl Connection {
     pub fn open(to: SocketAddr) -> Self {
         let stream = TcpStream::connect_timeout(&to, ANSWER_TIME_MAX).expect("the server listens");
-        stream.set_read_timeout(Some(ANSWER_TIME_MAX)).expect("a timeout can be set");
-        stream.set_write_timeout(Some(ANSWER_TIME_MAX)).expect("a timeout can be set");
+        stream
+            .set_read_timeout(Some(ANSWER_TIME_MAX))
+            .expect("a timeout can be set");
+        stream
+            .set_write_timeout(Some(ANSWER_TIME_MAX))
+            .expect("a timeout can be set");
         Self(BufReader::new(stream))
     }
 
@@ -46,12 +50,20 @@ impl Connection {
 
     /// The same connection for another thread: one writes while the other reads.
     pub fn second_half(&self) -> Self {
-        Self(BufReader::new(self.0.get_ref().try_clone().expect("a socket can be shared")))
+        Self(BufReader::new(
+            self.0
+                .get_ref()
+                .try_clone()
+                .expect("a socket can be shared"),
+        ))
     }
 
     /// Writes that block for so long fail.
     pub fn limit_writes(&self, at_most: Duration) {
-        self.0.get_ref().set_write_timeout(Some(at_most)).expect("a timeout can be set");
+        self.0
+            .get_ref()
+            .set_write_timeout(Some(at_most))
+            .expect("a timeout can be set");
     }
 
     /// True if the server has closed its side and sent nothing more.

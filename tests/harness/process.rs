@@ -25,15 +25,22 @@ impl Ended {
 /// `facetd` with these arguments.
 pub fn facetd<A: AsRef<OsStr>>(args: impl IntoIterator<Item = A>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_facetd"));
-    command.args(args).env_remove("PORT").env_remove("FACETD_LOG");
+    command
+        .args(args)
+        .env_remove("PORT")
+        .env_remove("FACETD_LOG");
     command
 }
 
 /// A program this test cannot do without. `install` says where it comes from.
 pub fn tool(name: &str, install: &str) -> Command {
-    let found = std::env::var_os("PATH")
-        .is_some_and(|paths| std::env::split_paths(&paths).any(|folder| folder.join(name).is_file()));
-    assert!(found, "this test needs `{name}`, which is not in PATH: install {install}");
+    let found = std::env::var_os("PATH").is_some_and(|paths| {
+        std::env::split_paths(&paths).any(|folder| folder.join(name).is_file())
+    });
+    assert!(
+        found,
+        "this test needs `{name}`, which is not in PATH: install {install}"
+    );
     Command::new(name)
 }
 
@@ -53,8 +60,18 @@ pub fn run(command: &mut Command, at_most: Duration) -> Ended {
             String::from_utf8_lossy(&bytes).into_owned()
         })
     };
-    let stdout = read(child.stdout.take().map(|s| Box::new(s) as Box<dyn Read + Send>));
-    let stderr = read(child.stderr.take().map(|s| Box::new(s) as Box<dyn Read + Send>));
+    let stdout = read(
+        child
+            .stdout
+            .take()
+            .map(|s| Box::new(s) as Box<dyn Read + Send>),
+    );
+    let stderr = read(
+        child
+            .stderr
+            .take()
+            .map(|s| Box::new(s) as Box<dyn Read + Send>),
+    );
     let deadline = Instant::now() + at_most;
     let status = loop {
         if let Some(status) = child.try_wait().expect("our own child can be waited for") {
@@ -67,17 +84,29 @@ pub fn run(command: &mut Command, at_most: Duration) -> Ended {
         }
         thread::sleep(Duration::from_millis(5));
     };
-    let (stdout, stderr) = (stdout.join().unwrap_or_default(), stderr.join().unwrap_or_default());
+    let (stdout, stderr) = (
+        stdout.join().unwrap_or_default(),
+        stderr.join().unwrap_or_default(),
+    );
     let Some(status) = status else {
-        panic!("{command:?} still ran after {} s\n{stdout}{stderr}", at_most.as_secs());
+        panic!(
+            "{command:?} still ran after {} s\n{stdout}{stderr}",
+            at_most.as_secs()
+        );
     };
-    Ended { code: status.code(), stdout, stderr }
+    Ended {
+        code: status.code(),
+        stdout,
+        stderr,
+    }
 }
 
 /// A figure of `/proc/PID/status`, e.g. `Threads` or `VmRSS` (in KiB).
 pub fn status_of(pid: u32, key: &str) -> u64 {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
-    let line = status.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'));
     let number = line.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     number.unwrap_or_else(|| panic!("/proc says nothing about {key}"))
 }
@@ -87,7 +116,9 @@ pub fn rss_mib(pid: u32) -> u64 {
 }
 
 pub fn open_files(pid: u32) -> usize {
-    fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count()
+    fs::read_dir(format!("/proc/{pid}/fd"))
+        .expect("the process runs")
+        .count()
 }
 
 /// Files below `folder` whose name ends so.

@@ -6,7 +6,10 @@ pub struct Random(u64);
 impl Random {
     /// The seed is `FACETD_SEED` if that is set; it is printed, so that a failure can be run again.
     pub fn from_env(default: u64) -> Self {
-        let seed = std::env::var("FACETD_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+        let seed = std::env::var("FACETD_SEED")
+            .ok()
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(default);
         eprintln!("FACETD_SEED={seed}");
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1)
     }

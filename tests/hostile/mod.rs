@@ -1,3 +1,5 @@
 //! Code that wants more than it was given.
 
+mod escape;
+mod floods;
 pub mod house;
