@@ -251,14 +251,13 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
         return;
     };
     let mut contexts = isolate.contexts.borrow_mut();
-    match contexts.get_mut(&ended.context) {
-        Some(context) => match &mut context.object {
+    if let Some(context) = contexts.get_mut(&ended.context) {
+        match &mut context.object {
             Some(object) => object.add_busy(-1),
             // An exported function's event runs in the context of the event that exported it.
             None if ended.context == event => drop(contexts.remove(&event)),
             None => {}
-        },
-        None => {}
+        }
     }
     // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
     isolate.send_later(0, move |_| drop(ended.keep));
@@ -286,7 +285,7 @@ pub fn op_body_pipe(state: &mut OpState, len: f64) -> u32 {
 
 /// Writes a chunk. Returns the call that is completed when the reader has caught up.
 #[op2(nofast)]
-pub fn op_body_write<'s>(
+pub fn op_body_write(
     state: &mut OpState,
     context: u32,
     event: u32,

@@ -16,10 +16,12 @@ pub(crate) struct ModuleMap {
     builtins: v8::Global<v8::Object>,
     loaded: RefCell<HashMap<String, v8::Global<v8::Module>>>,
     /// Names by identity hash, which V8 may give to more than one module.
-    names: RefCell<HashMap<i32, Vec<(v8::Global<v8::Module>, String)>>>,
+    names: RefCell<HashMap<i32, Vec<Named>>>,
     /// `module.exports` of CommonJS modules that have started to run.
     commonjs: RefCell<HashMap<String, v8::Global<v8::Object>>>,
 }
+
+type Named = (v8::Global<v8::Module>, String);
 
 type Scope<'a, 's, 'i> = &'a mut v8::PinScope<'s, 'i>;
 
