@@ -274,6 +274,7 @@ fn the_lower_of_two_cpu_limits_wins() {
 #[test]
 fn a_builtin_that_ignores_termination_does_not_hold_its_caller() {
     let house = House::new();
+    let mut held: Vec<String> = Vec::new();
     house.assert_unharmed();
     for body in [
         "return Array.prototype.indexOf.call({ length: 2 ** 53 - 1 }, 1);",
@@ -282,14 +283,18 @@ fn a_builtin_that_ignores_termination_does_not_hold_its_caller() {
         "return Array.prototype.includes.call({ length: 2 ** 53 - 1 }, 1);",
     ] {
         let ask = json!({ "facet": body, "body": body, "limits": { "cpuMs": 300 } });
-        let answer = house.try_post("/facet", &ask);
-        let answer = answer.unwrap_or_else(|error| panic!("no answer to {body}: {error}"));
-        assert_eq!(
-            answer["error"]["message"], "Worker exceeded CPU time limit.",
-            "{body}: {answer}"
-        );
+        match house.try_post("/facet", &ask) {
+            Ok(answer) if answer["error"]["message"] == "Worker exceeded CPU time limit." => {}
+            other => held.push(format!("{body}: {other:?}")),
+        }
     }
     house.assert_unharmed();
+    assert!(
+        held.is_empty(),
+        "no error within {} s for\n{}",
+        ANSWER_MAX.as_secs(),
+        held.join("\n")
+    );
 }
 
 #[test]

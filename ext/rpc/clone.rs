@@ -90,6 +90,9 @@ impl v8::ValueSerializerImpl for Serializer {
     ) -> Option<bool> {
         let described = describe(scope, &self.state, object, self.mode)?;
         let described: v8::Local<v8::Array> = described.try_into().ok()?;
+        if self.mode == CloneMode::Storage {
+            return write_stored(scope, described, writer);
+        }
         let tag = described.get_index(scope, 0)?.uint32_value(scope)?;
         let stand_in = described.get_index(scope, 1)?;
         let handle = described.get_index(scope, 2)?;
@@ -230,9 +233,51 @@ fn serialize_once<'s>(
     })
 }
 
+/// workerd's tag of a stored error: then its class, its message and an object with the rest.
+const STORED_ERROR: u32 = 10;
+
+/// Stored host objects have workerd's layout, so that either program reads what the other wrote.
+fn write_stored<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    described: v8::Local<'s, v8::Array>,
+    writer: &dyn ValueSerializerHelper,
+) -> Option<bool> {
+    let class = described.get_index(scope, 0)?.uint32_value(scope)?;
+    let message = described.get_index(scope, 1)?;
+    let rest = described.get_index(scope, 2)?;
+    let context = scope.get_current_context();
+    writer.write_uint32(STORED_ERROR);
+    writer.write_uint32(class);
+    writer.write_value(context, message)?;
+    writer.write_value(context, rest)
+}
+
+/// Reads what [`write_stored`], or workerd, wrote.
+fn read_stored<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &IsolateState,
+    reader: &dyn ValueDeserializerHelper,
+) -> Option<v8::Local<'s, v8::Object>> {
+    let (mut tag, mut class) = (0, 0);
+    if !reader.read_uint32(&mut tag) || tag != STORED_ERROR || !reader.read_uint32(&mut class) {
+        return None;
+    }
+    let context = scope.get_current_context();
+    let message = reader.read_value(context)?;
+    let rest = reader.read_value(context)?;
+    v8::allow_javascript_execution_scope!(let scope, scope);
+    let callbacks = state.callbacks();
+    let revive = v8::Local::new(scope, &callbacks.revive);
+    let this = v8::undefined(scope).into();
+    let tag = v8::Integer::new_from_unsigned(scope, STORED_ERROR).into();
+    let class = v8::Integer::new_from_unsigned(scope, class).into();
+    revive.call(scope, this, &[tag, class, message, rest])?.try_into().ok()
+}
+
 struct Deserializer<'a> {
     state: Rc<IsolateState>,
     capabilities: &'a [Capability],
+    mode: CloneMode,
 }
 
 impl v8::ValueDeserializerImpl for Deserializer<'_> {
@@ -241,6 +286,9 @@ impl v8::ValueDeserializerImpl for Deserializer<'_> {
         scope: &mut v8::PinScope<'s, '_>,
         reader: &dyn ValueDeserializerHelper,
     ) -> Option<v8::Local<'s, v8::Object>> {
+        if self.mode == CloneMode::Storage {
+            return read_stored(scope, &self.state, reader);
+        }
         let (mut tag, mut slot) = (0, 0);
         if !reader.read_uint32(&mut tag) || !reader.read_uint32(&mut slot) {
             return None;
@@ -290,10 +338,26 @@ pub fn deserialize<'s>(
     state: &Rc<IsolateState>,
     payload: &Payload,
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let delegate = Deserializer {
-        state: state.clone(),
-        capabilities: &payload.capabilities,
-    };
+    deserialize_as(scope, state, payload, CloneMode::Rpc)
+}
+
+/// Reads a stored value. `None`: a JS exception is pending.
+pub fn deserialize_stored<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    bytes: Vec<u8>,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let payload = Payload { bytes, capabilities: Vec::new() };
+    deserialize_as(scope, state, &payload, CloneMode::Storage)
+}
+
+fn deserialize_as<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    state: &Rc<IsolateState>,
+    payload: &Payload,
+    mode: CloneMode,
+) -> Option<v8::Local<'s, v8::Value>> {
+    let delegate = Deserializer { state: state.clone(), capabilities: &payload.capabilities, mode };
     let deserializer = v8::ValueDeserializer::new(scope, Box::new(delegate), &payload.bytes);
     let context = scope.get_current_context();
     if !deserializer.read_header(context).unwrap_or(false) {

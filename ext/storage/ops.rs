@@ -3,8 +3,7 @@
 use crate::databases::{Databases, OpenCursor};
 use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
-use facetd_core::Payload;
-use facetd_rpc::{CloneMode, deserialize, isolate_of, serialize};
+use facetd_rpc::{CloneMode, deserialize_stored, isolate_of, serialize};
 use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
 use std::rc::{Rc, Weak};
 
@@ -53,11 +52,7 @@ fn read_value<'s>(
     bytes: Vec<u8>,
 ) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
     let isolate = isolate_of(scope);
-    let payload = Payload {
-        bytes,
-        capabilities: Vec::new(),
-    };
-    deserialize(scope, &isolate, &payload)
+    deserialize_stored(scope, &isolate, bytes)
         .ok_or_else(|| JsErrorBox::generic("The stored value could not be read."))
 }
 

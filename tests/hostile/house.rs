@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Project, Request, Server, process};
 
 /// Nothing asked here takes longer, unless it hangs.
-pub const ANSWER_MAX: Duration = Duration::from_secs(20);
+pub const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// What a server uses on top of the memory its isolates are allowed.
 pub const RSS_SLACK_MIB: u64 = 400;
 
@@ -116,6 +116,21 @@ impl House {
             );
         }
         assert_eq!(self.server.pid(), self.pid, "nothing was restarted");
+    }
+
+    /// What is wrong with those who did nothing wrong; `None` if they all answer.
+    pub fn harm(&self) -> Option<String> {
+        if self.state() != "runs" {
+            return Some(self.state());
+        }
+        for path in ["/ping", "/supervisor", "/neighbour"] {
+            match Request::get(path).send_within(self.server.address(), ANSWER_MAX) {
+                Ok(answer) if answer.status == 200 => {}
+                Ok(answer) => return Some(format!("{path} answers {}", answer.status)),
+                Err(error) => return Some(format!("{path}: {error}")),
+            }
+        }
+        None
     }
 
     /// `runs`, or how it is not.

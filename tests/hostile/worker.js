@@ -53,7 +53,7 @@ export class Supervisor extends DurableObject {
   }
 
   run(ask) {
-    return settled(this.#facet(ask)[ask.method ?? "run"](...(ask.args ?? [])));
+    return settled((async () => this.#facet(ask)[ask.method ?? "run"](...(ask.args ?? [])))());
   }
 
   abort({ facet }) {
@@ -67,8 +67,8 @@ export class Supervisor extends DurableObject {
 
 async function worker(env, ask) {
   const text = ask.module ?? asWorker(ask.body);
-  const loaded = ask.id ? env.LOADER.get(ask.id, () => codeOf(text, ask)) : env.LOADER.load(codeOf(text, ask));
-  return settled(loaded.getEntrypoint()[ask.method ?? "run"](...(ask.args ?? [])));
+  const load = () => (ask.id ? env.LOADER.get(ask.id, () => codeOf(text, ask)) : env.LOADER.load(codeOf(text, ask)));
+  return settled((async () => load().getEntrypoint()[ask.method ?? "run"](...(ask.args ?? [])))());
 }
 
 export default {
