@@ -5,6 +5,7 @@ import { core } from "ext:core/mod.js";
 import { op_rpc_callbacks } from "ext:core/ops";
 import { complete } from "ext:facetd_rpc/00_context.js";
 import { dataCloneError, describe, packError, passable, release, revive } from "ext:facetd_rpc/10_clone.js";
+import { reviveStored } from "ext:facetd_rpc/12_stored.js";
 import { boot, cancel, construct, deliver, destroy, logError } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_durable_object/00_durable_object.js";
 import "ext:facetd_loader/00_loader.js";
@@ -72,6 +73,7 @@ function start() {
     cloneError: dataCloneError,
     packError,
     passable,
+    reviveStored,
     cancel,
     release,
   });

@@ -538,6 +538,7 @@ fn many_requests_at_once_get_their_own_answers() {
 #[test]
 fn odd_requests_get_an_answer_and_harm_nobody() {
     let (_project, server) = start();
+    let mut odd: Vec<String> = Vec::new();
     for (request, statuses) in [
         ("GET / HTTP/1.1\r\nhost: a b\r\n\r\n", &[400][..]),
         ("GET / HTTP/1.1\r\nhost: \r\n\r\n", &[200, 400]),
@@ -573,16 +574,13 @@ fn odd_requests_get_an_answer_and_harm_nobody() {
     ] {
         let mut client = Connection::open(server.address());
         client.write(request).expect("sent");
-        let answer = client
-            .answer()
-            .unwrap_or_else(|error| panic!("{request:?}: {error}"));
-        assert!(
-            statuses.contains(&answer.status),
-            "{request:?}: {} {}",
-            answer.status,
-            answer.text()
-        );
+        match client.answer() {
+            Ok(answer) if statuses.contains(&answer.status) => {}
+            Ok(answer) => odd.push(format!("{request:?}: {} {}", answer.status, answer.text())),
+            Err(error) => odd.push(format!("{request:?}: {error}")),
+        }
     }
+    assert!(odd.is_empty(), "answered otherwise:\n{}", odd.join("\n"));
     let mut client = Connection::open(server.address());
     let long = "a".repeat(2 << 20);
     let _ = client.write(format!(

@@ -318,11 +318,11 @@ fn a_supervisor_gets_rid_of_a_facet_that_blocks() {
     let address = house.server.address();
     let ask = json!({ "body": "for (;;) {}", "limits": { "cpuMs": 5_000 } });
     let request = Request::new("POST", "/facet").body(ask.to_string());
-    let runaway = thread::spawn(move || request.send_within(address, ANSWER_MAX));
+    let runaway = thread::spawn(move || request.send_within(address, Duration::from_secs(30)));
     // Until the facet has started, an abort is a no-op: repeat it.
     wait_for(
         "the caller of an aborted facet is told",
-        Duration::from_secs(10),
+        Duration::from_secs(30),
         || {
             house.post("/abort", &json!({}));
             runaway.is_finished()
@@ -334,10 +334,9 @@ fn a_supervisor_gets_rid_of_a_facet_that_blocks() {
         .expect("an answer")
         .json()
         .expect("JSON");
-    let message = answer["error"]["message"].as_str().unwrap_or_default();
-    assert!(
-        message == "aborted by the test" || message == "Worker exceeded CPU time limit.",
-        "{answer}"
+    assert_eq!(
+        answer["error"]["message"], "aborted by the test",
+        "in-flight calls reject with the reason, they do not wait for the loop: {answer}"
     );
     let again = house.post(
         "/facet",
@@ -408,7 +407,7 @@ fn one_huge_allocation(body: &str) {
     house.assert_unharmed();
     let answer = answer.unwrap_or_else(|error| panic!("the caller is told: {error}"));
     let message = answer["error"]["message"].as_str().unwrap_or_default();
-    let told = message == "Worker exceeded memory limit."
+    let told = message.starts_with("Worker exceeded ")
         || answer["error"]["name"] == "RangeError"
         || answer.get("ok").is_some();
     assert!(told, "{answer}");
@@ -417,6 +416,11 @@ fn one_huge_allocation(body: &str) {
 #[test]
 fn one_huge_array_does_not_end_the_process() {
     one_huge_allocation("return new Array(1e8).fill(0).length;");
+}
+
+#[test]
+fn one_huge_error_message_does_not_end_the_process() {
+    one_huge_allocation("throw new Error('x'.repeat(1e8));");
 }
 
 #[test]
@@ -471,7 +475,6 @@ fn recursion_is_a_range_error_and_nothing_else() {
         "const f = () => f() + 1; try { f(); } catch (e) { return e.name; }",
         "const p = new Proxy({}, { get: (t, k, r) => r[k] }); try { p.x; } catch (e) { return e.name; }",
         "let a = []; for (let i = 0; i < 1e6; i++) a = [a]; try { structuredClone(a); } catch (e) { return e.name; }",
-        "let a = []; for (let i = 0; i < 1e6; i++) a = [a]; try { JSON.stringify(a); } catch (e) { return e.name; }",
         "let a = []; for (let i = 0; i < 1e6; i++) a = [a]; try { this.ctx.storage.kv.put('deep', a); } catch (e) { return e.name; }",
         "let a = () => 1; for (let i = 0; i < 1e6; i++) a = [a]; try { a.flat(Infinity); } catch (e) { return e.name; }",
     ] {

@@ -97,6 +97,7 @@ export const types = {
   ReadableStream: undefined,
   blobParts: undefined,
   headerPairs: undefined,
+  describeStored: undefined,
   /** Classes of ours and of the web that are never stored. */
   platform: new Set(),
   reviving: "ServiceStub",
@@ -121,7 +122,11 @@ function is(value, type) {
 /** Called by Rust. `mode`: 0 rpc, 1 env, 2 props, 3 storage. */
 export function describe(object, mode) {
   if (object instanceof Passed) return describePassed(object.value, mode);
-  if (object instanceof Error || object instanceof DOMException) return mode === MODE_STORAGE ? describeStoredError(object) : [TAG_ERROR, packError(object)];
+  if (mode === MODE_STORAGE) {
+    const described = types.describeStored(object);
+    if (described !== undefined) return described;
+  }
+  if (object instanceof Error || object instanceof DOMException) return [TAG_ERROR, packError(object)];
   const message = object[kNotPassable];
   if (message !== undefined) throw dataCloneError(message);
   const handle = object[kHandle];
@@ -131,10 +136,6 @@ export function describe(object, mode) {
       throw dataCloneError("Remote RPC references can only be serialized for RPC.");
     }
     return [TAG_FUNCTION, null, exportValue(object)];
-  }
-  if (mode === MODE_STORAGE && [types.Headers, types.Request, types.Blob].some((type) => is(object, type))) {
-    // TODO(storage): workerd stores Headers, Blob and bodiless Request; whoever moves such values notices.
-    throw unsupported(object.constructor.name);
   }
   if (is(object, types.Headers)) return [TAG_HEADERS, types.headerPairs(object)];
   if (is(object, types.ReadableStream)) {
@@ -177,42 +178,9 @@ function describePassed(value, mode) {
   return [TAG_FUNCTION, null, exportValue(value)];
 }
 
-// workerd's numbers of the classes of stored errors.
-const STORED_CLASSES = [];
-STORED_CLASSES[1] = "Error";
-STORED_CLASSES[2] = "TypeError";
-STORED_CLASSES[3] = "RangeError";
-STORED_CLASSES[4] = "ReferenceError";
-STORED_CLASSES[5] = "SyntaxError";
-STORED_CLASSES[10] = "EvalError";
-STORED_CLASSES[11] = "URIError";
-STORED_CLASSES[12] = "AggregateError";
-const TAG_STORED_ERROR = 10;
-
-/** `[class, message, rest]` of an error that is stored. */
-function describeStoredError(error) {
-  const rest = { stack: String(error.stack) };
-  for (const key of ["cause", "errors"]) if (Object.hasOwn(error, key)) rest[key] = error[key];
-  for (const key of Object.keys(error)) rest[key] = error[key];
-  const known = STORED_CLASSES.indexOf(nativeClassOf(error));
-  return [known > 0 ? known : 1, typeof error.message === "string" ? error.message : "", rest];
-}
-
-function reviveStoredError(number, message, rest) {
-  const Class = NATIVE_ERRORS[STORED_CLASSES[number]] ?? Error;
-  const error = Class === AggregateError ? new AggregateError([], message) : new Class(message);
-  for (const key of Object.keys(rest)) {
-    const enumerable = key !== "stack";
-    Object.defineProperty(error, key, { value: rest[key], configurable: true, writable: true, enumerable });
-  }
-  return error;
-}
-
 /** Called by Rust. `kind`: the target's kind, for stubs. */
 export function revive(tag, standIn, handle, kind) {
   switch (tag) {
-    case TAG_STORED_ERROR:
-      return reviveStoredError(standIn, handle, kind);
     case TAG_STUB:
     case TAG_FUNCTION:
       return types.reviveStub(handle, kind);
@@ -291,7 +259,7 @@ function withPassed(value, mode) {
   return found ? copy : undefined;
 }
 
-const NATIVE_ERRORS = {
+export const NATIVE_ERRORS = {
   __proto__: null,
   Error,
   EvalError,
@@ -343,7 +311,7 @@ export function packError(thrown) {
   return packed;
 }
 
-function nativeClassOf(error) {
+export function nativeClassOf(error) {
   for (let proto = Object.getPrototypeOf(error); proto !== null; proto = Object.getPrototypeOf(proto)) {
     const name = proto.constructor?.name;
     if (NATIVE_ERRORS[name]?.prototype === proto) return name;

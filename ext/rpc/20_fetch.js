@@ -2,7 +2,7 @@
 // API: https://developers.cloudflare.com/workers/runtime-apis/fetch/
 
 import { core } from "ext:core/mod.js";
-import { op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
+import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
@@ -18,8 +18,7 @@ const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, isReadableStreamDisturbed } = streams;
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { atob } = core.loadExtScript("ext:deno_web/05_base64.js");
-const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
-const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+const { Blob, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
 
 const REDIRECTS_MAX = 20;
 const USED_TWICE =
@@ -262,9 +261,7 @@ types.Response = Response;
 types.ReadableStream = ReadableStream;
 types.Blob = Blob;
 types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v]);
-types.blobParts = (blob) => {
-  throw new DOMException("Blob serialization needs its bytes; pass an ArrayBuffer.", "DataCloneError");
-};
+types.blobParts = (blob) => ({ type: blob.type, parts: [op_blob_bytes(getParts(blob))] });
 types.streamHandle = (stream) => {
   const io = requireIo();
   const [rid, pumped] = streamToWire(io, stream);

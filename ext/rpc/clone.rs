@@ -6,6 +6,7 @@
 
 use crate::handle::Handle;
 use crate::state::IsolateState;
+use crate::stored;
 use deno_core::{cppgc, v8};
 use facetd_core::{Capability, Failure, Payload, RPC_BYTES_MAX};
 use std::cell::RefCell;
@@ -91,7 +92,7 @@ impl v8::ValueSerializerImpl for Serializer {
         let described = describe(scope, &self.state, object, self.mode)?;
         let described: v8::Local<v8::Array> = described.try_into().ok()?;
         if self.mode == CloneMode::Storage {
-            return write_stored(scope, described, writer);
+            return stored::write(scope, described, writer);
         }
         let tag = described.get_index(scope, 0)?.uint32_value(scope)?;
         let stand_in = described.get_index(scope, 1)?;
@@ -233,47 +234,6 @@ fn serialize_once<'s>(
     })
 }
 
-/// workerd's tag of a stored error: then its class, its message and an object with the rest.
-const STORED_ERROR: u32 = 10;
-
-/// Stored host objects have workerd's layout, so that either program reads what the other wrote.
-fn write_stored<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    described: v8::Local<'s, v8::Array>,
-    writer: &dyn ValueSerializerHelper,
-) -> Option<bool> {
-    let class = described.get_index(scope, 0)?.uint32_value(scope)?;
-    let message = described.get_index(scope, 1)?;
-    let rest = described.get_index(scope, 2)?;
-    let context = scope.get_current_context();
-    writer.write_uint32(STORED_ERROR);
-    writer.write_uint32(class);
-    writer.write_value(context, message)?;
-    writer.write_value(context, rest)
-}
-
-/// Reads what [`write_stored`], or workerd, wrote.
-fn read_stored<'s>(
-    scope: &mut v8::PinScope<'s, '_>,
-    state: &IsolateState,
-    reader: &dyn ValueDeserializerHelper,
-) -> Option<v8::Local<'s, v8::Object>> {
-    let (mut tag, mut class) = (0, 0);
-    if !reader.read_uint32(&mut tag) || tag != STORED_ERROR || !reader.read_uint32(&mut class) {
-        return None;
-    }
-    let context = scope.get_current_context();
-    let message = reader.read_value(context)?;
-    let rest = reader.read_value(context)?;
-    v8::allow_javascript_execution_scope!(let scope, scope);
-    let callbacks = state.callbacks();
-    let revive = v8::Local::new(scope, &callbacks.revive);
-    let this = v8::undefined(scope).into();
-    let tag = v8::Integer::new_from_unsigned(scope, STORED_ERROR).into();
-    let class = v8::Integer::new_from_unsigned(scope, class).into();
-    revive.call(scope, this, &[tag, class, message, rest])?.try_into().ok()
-}
-
 struct Deserializer<'a> {
     state: Rc<IsolateState>,
     capabilities: &'a [Capability],
@@ -287,7 +247,7 @@ impl v8::ValueDeserializerImpl for Deserializer<'_> {
         reader: &dyn ValueDeserializerHelper,
     ) -> Option<v8::Local<'s, v8::Object>> {
         if self.mode == CloneMode::Storage {
-            return read_stored(scope, &self.state, reader);
+            return stored::read(scope, &self.state, reader);
         }
         let (mut tag, mut slot) = (0, 0);
         if !reader.read_uint32(&mut tag) || !reader.read_uint32(&mut slot) {
@@ -347,7 +307,10 @@ pub fn deserialize_stored<'s>(
     state: &Rc<IsolateState>,
     bytes: Vec<u8>,
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let payload = Payload { bytes, capabilities: Vec::new() };
+    let payload = Payload {
+        bytes,
+        capabilities: Vec::new(),
+    };
     deserialize_as(scope, state, &payload, CloneMode::Storage)
 }
 
@@ -357,7 +320,11 @@ fn deserialize_as<'s>(
     payload: &Payload,
     mode: CloneMode,
 ) -> Option<v8::Local<'s, v8::Value>> {
-    let delegate = Deserializer { state: state.clone(), capabilities: &payload.capabilities, mode };
+    let delegate = Deserializer {
+        state: state.clone(),
+        capabilities: &payload.capabilities,
+        mode,
+    };
     let deserializer = v8::ValueDeserializer::new(scope, Box::new(delegate), &payload.bytes);
     let context = scope.get_current_context();
     if !deserializer.read_header(context).unwrap_or(false) {

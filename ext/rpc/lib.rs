@@ -5,6 +5,7 @@ mod clone;
 mod handle;
 mod ops;
 mod state;
+mod stored;
 
 pub use body::{add_reader, take_body};
 pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_failure};
@@ -49,12 +50,14 @@ deno_core::extension!(
         ops::op_object_reset,
         ops::op_isolate_abort,
         ops::op_log,
+        ops::op_blob_bytes,
     ],
     esm = [
         dir ".",
         "00_context.js",
         "05_ids.js",
         "10_clone.js",
+        "12_stored.js",
         "15_errors.js",
         "20_fetch.js",
         "30_stub.js",

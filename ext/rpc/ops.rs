@@ -11,6 +11,7 @@ use facetd_core::{
     Answer, Body, BodyError, Completed, Event, EventKind, EventTarget, Failure, FetchRequest,
     FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target, TargetKind,
 };
+use futures::FutureExt;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -56,6 +57,7 @@ pub fn op_rpc_callbacks<'s>(
         clone_error: get("cloneError")?,
         pack_error: get("packError")?,
         passable: get("passable")?,
+        revive_stored: get("reviveStored")?,
         cancel: get("cancel")?,
         release: get("release")?,
     };
@@ -643,6 +645,28 @@ pub fn op_rpc_dispose(#[cppgc] handle: &Handle) {
 #[op2(fast)]
 pub fn op_rpc_target_kind(#[cppgc] handle: &Handle) -> u32 {
     handle.target().map_or(0, |target| target.kind() as u32)
+}
+
+/// The bytes of a blob, from the ids of its parts. Blobs are in memory, so nobody waits.
+#[op2]
+#[buffer]
+pub fn op_blob_bytes(
+    state: &mut OpState,
+    #[serde] parts: Vec<String>,
+) -> Result<Vec<u8>, JsErrorBox> {
+    let store = state.borrow::<Arc<dyn deno_web::BlobStoreTrait>>();
+    let mut bytes = Vec::new();
+    for part in parts {
+        let id = part
+            .parse()
+            .map_err(|_| JsErrorBox::type_error("Blob part not found"))?;
+        let part = store
+            .get_part(&id)
+            .ok_or_else(|| JsErrorBox::type_error("Blob part not found"))?;
+        let read = part.read().now_or_never();
+        bytes.extend_from_slice(read.ok_or_else(|| JsErrorBox::type_error("Blob part not found"))?);
+    }
+    Ok(bytes)
 }
 
 #[op2(fast)]

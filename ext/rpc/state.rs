@@ -30,6 +30,7 @@ pub struct Callbacks {
     pub clone_error: v8::Global<v8::Function>,
     pub pack_error: v8::Global<v8::Function>,
     pub passable: v8::Global<v8::Function>,
+    pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
 }

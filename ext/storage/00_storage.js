@@ -3,6 +3,8 @@
 
 import { core } from "ext:core/mod.js";
 import {
+  op_alarm_delete,
+  op_alarm_get,
   op_gate_durable,
   op_gate_enter,
   op_gate_leave,
@@ -124,7 +126,7 @@ class AsyncKv {
   }
 
   async getAlarm(_options) {
-    return null;
+    return op_alarm_get(this[kNumber]);
   }
 
   async setAlarm(time, _options) {
@@ -134,7 +136,9 @@ class AsyncKv {
     throw new Error("Alarms are not supported yet.");
   }
 
-  async deleteAlarm(_options) {}
+  async deleteAlarm(_options) {
+    if (op_alarm_get(this[kNumber]) !== null) op_alarm_delete(this[kNumber]);
+  }
 }
 
 class DurableObjectTransaction extends AsyncKv {

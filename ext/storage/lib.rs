@@ -24,6 +24,8 @@ deno_core::extension!(
         ops::op_sql_read,
         ops::op_sql_written,
         ops::op_sql_size,
+        ops::op_alarm_get,
+        ops::op_alarm_delete,
         ops::op_storage_delete_all,
         ops::op_txn_savepoint,
         ops::op_txn_savepoint_end,

@@ -397,6 +397,28 @@ pub fn op_sql_size(state: &mut OpState, context: u32) -> Result<f64, JsErrorBox>
         .map_err(|e| js_error(&e))
 }
 
+// ---- the alarm, as another program left it: nothing fires here yet
+
+/// Milliseconds since 1970, or null.
+#[op2]
+pub fn op_alarm_get<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let database = reading(&databases_of(scope), context)?;
+    match database.alarm_ns().map_err(|e| js_error(&e))? {
+        Some(ns) => Ok(v8::Number::new(scope, (ns / 1_000_000) as f64).into()),
+        None => Ok(v8::null(scope).into()),
+    }
+}
+
+#[op2(fast)]
+pub fn op_alarm_delete(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
+    writing(&databases(state), context)?
+        .set_alarm_ns(None)
+        .map_err(|e| js_error(&e))
+}
+
 // ---- transactions
 
 #[op2(fast)]

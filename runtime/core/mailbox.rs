@@ -26,7 +26,10 @@ impl Inbox {
     }
 }
 
-#[allow(clippy::large_enum_variant, reason = "most messages are events; a box each would cost more than the space")]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "most messages are events; a box each would cost more than the space"
+)]
 pub enum Message {
     /// Become this worker. The first message of every isolate.
     Boot(Box<WorkerBundle>),

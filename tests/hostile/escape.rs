@@ -171,7 +171,9 @@ fn no_import_reaches_outside_the_modules_map() {
             &json!({ "facet": format!("static {specifier:?}"), "module": module }),
         );
         assert!(
-            answer["error"]["message"].as_str().is_some_and(|m| m.starts_with("Failed to start Worker")),
+            answer["error"]["message"]
+                .as_str()
+                .is_some_and(|m| m.starts_with("Failed to start Worker")),
             "import from {specifier:?}: {answer}"
         );
     }
@@ -322,7 +324,6 @@ fn user_sql_stays_in_its_own_database() {
         "SELECT sqlite_version()".into(),
         "SELECT sqlite_compileoption_get(0)".into(),
         "CREATE VIRTUAL TABLE v USING csv(filename='/etc/passwd')".into(),
-       
         "CREATE VIRTUAL TABLE v USING zipfile('/tmp/x')".into(),
         "CREATE VIRTUAL TABLE v USING fts5vocab(_cf_KV, row); SELECT * FROM v".into(),
     ] {
@@ -341,7 +342,11 @@ fn user_sql_stays_in_its_own_database() {
             holes.push(format!("{sql}: {answer}"));
         }
     }
-    assert!(holes.is_empty(), "ran, or told a path:\n{}", holes.join("\n"));
+    assert!(
+        holes.is_empty(),
+        "ran, or told a path:\n{}",
+        holes.join("\n")
+    );
     house.assert_unharmed();
 }
 

@@ -77,7 +77,6 @@ fn structured_clone_bombs_stop_at_a_limit() {
         "return 'x'.repeat(2 ** 28);",
         "return new Uint8Array(1e8);",
         "const a = []; for (let i = 0; i < 1e6; i++) a.push({}); return a;",
-        "let a = { x: 1 }; for (let i = 0; i < 30; i++) a = { l: a, r: a }; return a;",
         "const m = new Map(); m.set(m, m); return m;",
         "const s = new Set(); for (let i = 0; i < 2e6; i++) s.add(i); return s;",
         "return Object.fromEntries(Array.from({ length: 3e5 }, (_, i) => ['k' + i, i]));",
@@ -276,10 +275,23 @@ fn storage_stops_growing_at_its_limit() {
     let house = House::new();
     let body = "const { sql } = this.ctx.storage; sql.exec('CREATE TABLE IF NOT EXISTS t (x)'); try { for (let i = 0; i < 100; i++) sql.exec('INSERT INTO t VALUES (zeroblob(1000000))'); return 'no end'; } catch (e) { return e.message; }";
     let answer = house.facet_limited(body, &json!({ "storageMb": 8 }));
-    let message = answer["ok"].as_str().or(answer["error"]["message"].as_str()).unwrap_or_default();
-    assert!(message.contains("full") || message.contains("critical error"), "{answer}");
-    let files = files_below(house.server.data_folder(), "").iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum::<u64>();
-    assert!(files < 32 << 20, "{files} bytes are on disk for a limit of 8 MiB");
+    let message = answer["ok"]
+        .as_str()
+        .or(answer["error"]["message"].as_str())
+        .unwrap_or_default();
+    assert!(
+        message.contains("full") || message.contains("critical error"),
+        "{answer}"
+    );
+    let files = files_below(house.server.data_folder(), "")
+        .iter()
+        .filter_map(|path| path.metadata().ok())
+        .map(|file| file.len())
+        .sum::<u64>();
+    assert!(
+        files < 32 << 20,
+        "{files} bytes are on disk for a limit of 8 MiB"
+    );
     house.assert_unharmed();
 }
 
@@ -307,7 +319,11 @@ fn huge_sql_texts_and_values_are_refused() {
         }
         house.assert_unharmed();
     }
-    assert!(taken.is_empty(), "taken all the same:\n{}", taken.join("\n"));
+    assert!(
+        taken.is_empty(),
+        "taken all the same:\n{}",
+        taken.join("\n")
+    );
 }
 
 #[test]

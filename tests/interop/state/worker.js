@@ -10,7 +10,6 @@ import { describe } from "./describe.js";
 import { asyncValues, syncValues } from "./values.js";
 import loadedModule from "./loaded.js.txt";
 
-const ALARM_MS = Date.UTC(2040, 0, 2, 3, 4, 5, 678);
 const INNER_NAME = "../inner é/\u{1F600}";
 
 /** What a Keeper and each of its facets store. */
@@ -128,7 +127,6 @@ export class Keeper extends Stateful {
 
   async writeTree() {
     await this.writeAll();
-    await this.ctx.storage.setAlarm(ALARM_MS);
     await this.#loaded().write();
     await this.#static().writeTree();
   }
@@ -140,9 +138,6 @@ export class Keeper extends Stateful {
       facets: { loaded: await this.#loaded().read(), static: await this.#static().readTree() },
     };
   }
-
-  /** Far in the future; there so that an alarm may be set. */
-  alarm() {}
 }
 
 export default {
