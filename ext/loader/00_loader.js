@@ -60,7 +60,9 @@ function checkModule(name, value) {
   const content = value[key];
   switch (key) {
     case "py":
-      throw new Error("Python Workers are not supported.");
+      throw new TypeError(
+        `Module "${name}" is a Python module, but the main module isn't a Python module.`,
+      );
     case "json":
       return [KINDS.json, JSON.stringify(content)];
     case "data":
@@ -70,7 +72,7 @@ function checkModule(name, value) {
       if (ArrayBuffer.isView(content)) {
         return [KINDS[key], new Uint8Array(content.buffer, content.byteOffset, content.byteLength)];
       }
-      throw wrongField(key, "Module", key === "wasm" ? "Array or WebAssembly.Module" : "Array");
+      throw wrongField(key, "Module", key === "wasm" ? "Array or WasmModuleObject" : "Array");
     default:
       return [KINDS[key], String(content)];
   }
@@ -103,7 +105,7 @@ function limit(value) {
 /** cpuMs, subRequests, memoryMb, wallMs, storageMb; -1 where there is none. */
 function limitsOf(limits, type) {
   if (limits === undefined || limits === null) return [-1, -1, -1, -1, -1];
-  if (typeof limits !== "object") throw wrongField("limits", type, "Limits");
+  if (typeof limits !== "object") throw wrongField("limits", type, "ResourceLimits");
   return ["cpuMs", "subRequests", "memoryMb", "wallMs", "storageMb"].map((key) => limit(limits[key]));
 }
 
@@ -117,6 +119,10 @@ function checkCode(code) {
   const { compatibilityDate, compatibilityFlags, allowExperimental, mainModule, modules, env, globalOutbound } = code;
   if (typeof modules !== "object" || modules === null) throw wrongField("modules", "WorkerCode", "object");
   if (env !== undefined && (typeof env !== "object" || env === null)) throw wrongField("env", "WorkerCode", "Object");
+  if (compatibilityFlags !== undefined && !Array.isArray(compatibilityFlags)) {
+    throw wrongField("compatibilityFlags", "WorkerCode", "Array");
+  }
+  checkTails(code.tails);
   const flags = compatibilityFlags === undefined ? [] : Array.from(compatibilityFlags, String);
   const limits = limitsOf(code.limits, "WorkerCode");
   const outbound = outboundHandle(globalOutbound);
@@ -142,6 +148,17 @@ function checkCode(code) {
   }
   const date = compatibilityDate === undefined ? null : String(compatibilityDate);
   return [date, flags, normalName(String(mainModule)), flat, env, outbound, limits];
+}
+
+function checkTails(tails) {
+  if (tails === undefined) return;
+  if (!Array.isArray(tails)) throw wrongField("tails", "WorkerCode", "Array");
+  tails.forEach((tail, i) => {
+    if (tail === null || tail === undefined || tail[kHandle] === undefined || tail[kIsClass] === true) {
+      throw new TypeError(`Incorrect type for array element ${i}: the provided value is not of type 'Fetcher'.`);
+    }
+  });
+  // TODO(tails): nothing is sent to them yet; whoever wants to see a loaded worker's log notices.
 }
 
 function outboundHandle(outbound) {
@@ -206,6 +223,9 @@ class WorkerLoader {
     this.#handle = handle;
   }
   get(id, getCode) {
+    if (arguments.length < 1) {
+      throw new TypeError("Failed to execute 'get' on 'WorkerLoader': parameter 1 is not of type 'string'.");
+    }
     if (typeof getCode !== "function") {
       throw new TypeError("Failed to execute 'get' on 'WorkerLoader': parameter 2 is not of type 'function'.");
     }
@@ -221,6 +241,9 @@ class WorkerLoader {
     return new WorkerStub(kKey, worker);
   }
   load(code) {
+    if (typeof code !== "object" || code === null) {
+      throw new TypeError("Failed to execute 'load' on 'WorkerLoader': parameter 1 is not of type 'WorkerCode'.");
+    }
     requireIo();
     const args = checkCode(code);
     const [worker, slot] = op_loader_get(this.#handle, null);

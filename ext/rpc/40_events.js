@@ -80,7 +80,7 @@ function isClass(value, Base) {
 }
 
 export function requirePromise(promise, type) {
-  if (typeof promise?.then !== "function") {
+  if (promise === undefined) {
     throw new TypeError(`Failed to execute 'waitUntil' on '${type}': parameter 1 is not of type 'Promise'.`);
   }
 }

@@ -17,7 +17,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isolate.snapshot"));
@@ -358,23 +358,13 @@ impl Isolate {
             let Some((module, promise)) = map.start(scope, &main) else {
                 return Err(start_error(scope));
             };
-            scope.perform_microtask_checkpoint();
-            if scope.has_terminated() {
-                return Err(Failure::disconnected());
-            }
-            match promise.state() {
-                v8::PromiseState::Fulfilled => {}
-                v8::PromiseState::Rejected => {
-                    let reason = promise.result(scope);
-                    promise.mark_as_handled();
-                    return Err(describe_start_error(scope, reason));
-                }
-                v8::PromiseState::Pending => {
-                    return Err(Failure::error(format!("Failed to start Worker:\n{TLA}")));
-                }
-            }
-            boot_exports(scope, state, module)
+            Ok((v8::Global::new(scope, module), v8::Global::new(scope, promise)))
         });
+        let began = match began {
+            Some(Ok((module, promise))) => self.finish_top_level(&module, &promise),
+            Some(Err(failure)) => Some(Err(failure)),
+            None => None,
+        };
         self.state.starting.set(false);
         let main_context = self.runtime.main_context();
         {
@@ -392,6 +382,42 @@ impl Isolate {
         };
         self.start_failure = outcome.as_ref().err().cloned();
         started(outcome);
+    }
+
+    /// Runs what a top-level `await` waits for; only computation can, as I/O is refused there.
+    fn finish_top_level(
+        &mut self,
+        module: &v8::Global<v8::Module>,
+        promise: &v8::Global<v8::Promise>,
+    ) -> Option<Result<(), Failure>> {
+        let given_up = Instant::now() + TOP_LEVEL_WAIT;
+        loop {
+            let settled = self.turn(Payer::Startup, |scope, state| {
+                v8::tc_scope!(let scope, scope);
+                let promise = v8::Local::new(scope, promise);
+                match promise.state() {
+                    v8::PromiseState::Pending => None,
+                    v8::PromiseState::Fulfilled => {
+                        let module = v8::Local::new(scope, module);
+                        Some(boot_exports(scope, state, module))
+                    }
+                    v8::PromiseState::Rejected => {
+                        let reason = promise.result(scope);
+                        promise.mark_as_handled();
+                        Some(Err(describe_start_error(scope, reason)))
+                    }
+                }
+            })?;
+            if let Some(outcome) = settled {
+                return Some(outcome);
+            }
+            let idle = self.poll_runtime(&mut Context::from_waker(Waker::noop()));
+            if idle || Instant::now() >= given_up || self.is_condemned() {
+                return Some(Err(Failure::error(format!("Failed to start Worker:\n{TLA}"))));
+            }
+            // Nothing else runs in this isolate yet, so there is nobody to yield to.
+            std::thread::sleep(Duration::from_micros(200));
+        }
     }
 
     // ---- the end
@@ -464,6 +490,8 @@ enum Handled {
 }
 
 const HUNG: &str = "The Workers runtime canceled this request because it detected that your Worker's code had hung and would never generate a response. Refer to: https://developers.cloudflare.com/workers/observability/errors/";
+/// How long a top-level `await` may wait for what runs on other threads (hashing, say).
+const TOP_LEVEL_WAIT: Duration = Duration::from_secs(1);
 const TLA: &str = "Uncaught Error: Top-level await in module is unresolved.";
 
 /// Runs the bootstrap's start function; gives the built-in modules.

@@ -311,6 +311,8 @@ impl Isolate {
         let Some(port) = self.state.object_port(context) else {
             return;
         };
+        // First: whoever is told must find a new incarnation when it asks for the name again.
+        port.broken(failure.clone(), freed);
         port.output_gate().break_with(&failure);
         self.state.flush_outbox();
         let events: Vec<u32> = {
@@ -328,8 +330,7 @@ impl Isolate {
             }
         }
         self.forget_object(context, &port);
-        self.last_reset = Some(failure.clone());
-        port.broken(failure, freed);
+        self.last_reset = Some(failure);
     }
 
     fn forget_object(&mut self, context: u32, port: &Arc<dyn ObjectPort>) {
