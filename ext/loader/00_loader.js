@@ -8,7 +8,9 @@ import {
   op_loader_entrypoint,
   op_loader_fail,
   op_loader_get,
+  op_loader_let_go,
   op_loader_provide,
+  op_rpc_dispose,
   op_rpc_outbound,
 } from "ext:core/ops";
 import { keepBusy, requireIo } from "ext:facetd_rpc/00_context.js";
@@ -173,19 +175,22 @@ function outboundHandle(outbound) {
 
 // ---- the API
 
+/** Handles of the entry points taken from a worker stub. */
+const kTargets = Symbol("targets");
+
 class WorkerStub {
   #handle;
   constructor(key, handle) {
     if (key !== kKey) throw new TypeError("Illegal constructor");
     this.#handle = handle;
+    Object.defineProperty(this, kTargets, { value: [] });
   }
   getEntrypoint(name, options) {
     checkOptions("getEntrypoint", options);
     const limits = limitsOf(options?.limits, "EntrypointOptions");
-    return makeStub(
-      ServiceStub,
-      op_loader_entrypoint(this.#handle, entryName(name), propsOf(options), limits),
-    );
+    const target = op_loader_entrypoint(this.#handle, entryName(name), propsOf(options), limits);
+    this[kTargets].push(target);
+    return makeStub(ServiceStub, target);
   }
   getDurableObjectClass(name, options) {
     checkOptions("getDurableObjectClass", options);
@@ -216,6 +221,19 @@ function propsOf(options) {
   return props;
 }
 
+/** A stub of a worker nobody can ask for again: it ends with the request that made it. */
+function anonymous(handle) {
+  const stub = new WorkerStub(kKey, handle);
+  const { context } = requireIo();
+  if (!context.isObject) {
+    context.atEnd.push(() => {
+      op_loader_let_go(handle);
+      for (const target of stub[kTargets]) op_rpc_dispose(target);
+    });
+  }
+  return stub;
+}
+
 class WorkerLoader {
   #handle;
   constructor(key, handle) {
@@ -238,7 +256,7 @@ class WorkerLoader {
       }).catch((error) => op_loader_fail(slot, error));
       keepBusy(io, loaded);
     }
-    return new WorkerStub(kKey, worker);
+    return name === null ? anonymous(worker) : new WorkerStub(kKey, worker);
   }
   load(code) {
     if (typeof code !== "object" || code === null) {
@@ -248,7 +266,7 @@ class WorkerLoader {
     const args = checkCode(code);
     const [worker, slot] = op_loader_get(this.#handle, null);
     op_loader_provide(slot, ...args);
-    return new WorkerStub(kKey, worker);
+    return anonymous(worker);
   }
 }
 for (const Class of [WorkerLoader, WorkerStub]) {

@@ -5,7 +5,9 @@ use deno_error::JsErrorBox;
 use facetd_core::{
     ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, Target, TargetKind, WorkerCode,
 };
-use facetd_rpc::{CloneMode, Handle, isolate_of, props_from_js, serialize, thrown_failure};
+use facetd_rpc::{
+    CloneMode, Handle, WorkerHandle, isolate_of, props_from_js, serialize, thrown_failure,
+};
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -30,6 +32,17 @@ fn op_loader_blocked() -> Handle {
     Handle::Target(Arc::new(Blocked))
 }
 
+/// About what a loaded worker weighs.
+const WORKER_BYTES: i64 = 4 << 20;
+
+/// The context that loaded an anonymous worker is over.
+#[op2(fast)]
+fn op_loader_let_go(#[cppgc] worker: &Handle) {
+    if let Handle::Worker(handle) = worker {
+        handle.worker.take();
+    }
+}
+
 /// `[worker, slot?]`: `slot` is there when the worker needs its code.
 #[op2]
 fn op_loader_get<'s>(
@@ -39,7 +52,15 @@ fn op_loader_get<'s>(
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let loader = loader.loader().map_err(JsErrorBox::from_err)?;
     let (worker, slot) = loader.get(id.as_deref());
-    let worker = cppgc::make_cppgc_object(scope, Handle::Worker(worker)).into();
+    let isolate = isolate_of(scope);
+    // An isolate hangs on a handle of a few bytes: V8 must know, or it sees no reason to collect.
+    let collected = i64::from(isolate.collected_workers.replace(0));
+    scope.adjust_amount_of_external_allocated_memory((1 - collected) * WORKER_BYTES);
+    let handle = WorkerHandle {
+        worker: RefCell::new(Some(worker)),
+        collected: isolate.collected_workers.clone(),
+    };
+    let worker = cppgc::make_cppgc_object(scope, Handle::Worker(handle)).into();
     let slot: v8::Local<v8::Value> = match slot {
         Some(slot) => {
             cppgc::make_cppgc_object(scope, Handle::CodeSlot(RefCell::new(Some(slot)))).into()
@@ -222,7 +243,7 @@ fn op_loader_entrypoint<'s>(
     props: v8::Local<'s, v8::Value>,
     limits: v8::Local<'s, v8::Array>,
 ) -> Result<Handle, JsErrorBox> {
-    let worker = worker.worker().map_err(JsErrorBox::from_err)?.clone();
+    let worker = worker.worker().map_err(JsErrorBox::from_err)?;
     let isolate = isolate_of(scope);
     let limits = limits_from_js(scope, limits);
     let props = props_from_js(scope, &isolate, props)?;
@@ -238,7 +259,7 @@ fn op_loader_class<'s>(
     props: v8::Local<'s, v8::Value>,
     limits: v8::Local<'s, v8::Array>,
 ) -> Result<Handle, JsErrorBox> {
-    let worker = worker.worker().map_err(JsErrorBox::from_err)?.clone();
+    let worker = worker.worker().map_err(JsErrorBox::from_err)?;
     let isolate = isolate_of(scope);
     let limits = limits_from_js(scope, limits);
     let props = props_from_js(scope, &isolate, props)?;
@@ -251,6 +272,7 @@ deno_core::extension!(
     ops = [
         op_loader_blocked,
         op_loader_get,
+        op_loader_let_go,
         op_loader_provide,
         op_loader_fail,
         op_loader_entrypoint,

@@ -8,6 +8,8 @@ import { core } from "ext:core/mod.js";
 import { op_rpc_busy, op_rpc_give_up } from "ext:core/ops";
 
 const { getAsyncContext, setAsyncContext } = core;
+// Taken before user code can replace it: what it is called with is not for user code to see.
+const { apply } = Reflect;
 
 export const kIo = Symbol("io");
 
@@ -22,6 +24,8 @@ export class Context {
   alive = true;
   /** Calls to give up when it ends. @type {Set<number>} */
   pending = new Set();
+  /** What to do when it ends. @type {Function[]} */
+  atEnd = [];
 
   constructor(number, isObject) {
     this.number = number;
@@ -35,6 +39,7 @@ export class Context {
       op_rpc_give_up(call);
     }
     this.pending.clear();
+    for (const run of this.atEnd) run();
   }
 }
 
@@ -65,7 +70,7 @@ export function inFrame(frame, run, self, ...args) {
   const before = getAsyncContext();
   setAsyncContext(frame);
   try {
-    return Reflect.apply(run, self, args);
+    return apply(run, self, args);
   } finally {
     setAsyncContext(before);
   }

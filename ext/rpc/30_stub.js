@@ -10,6 +10,7 @@ import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
 
+const { apply } = Reflect;
 const PATH_MAX = 64;
 const EXPORT_KIND = 4;
 
@@ -43,7 +44,7 @@ function walk(value, path, args) {
   if (typeof value !== "function") {
     throw new TypeError(`"${path.length === 0 ? "(this)" : path.at(-1)}" is not a function.`);
   }
-  return Reflect.apply(value, self, args);
+  return apply(value, self, args);
 }
 
 export class RpcPromise {}
@@ -193,7 +194,7 @@ function makeRpcStub(handle, shared = { stubs: 0 }) {
       }
       return typeof name === "symbol" ? undefined : callable(stub, [name]);
     },
-    apply: (_target, _self, args) => Reflect.apply(root, undefined, args),
+    apply: (_target, _self, args) => apply(root, undefined, args),
     getPrototypeOf: () => RpcStub.prototype,
     ownKeys: () => ["prototype"],
   });

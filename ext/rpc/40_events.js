@@ -16,6 +16,7 @@ import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:f
 import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 
+const { apply } = Reflect;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 
 export class WorkerEntrypoint {
@@ -182,11 +183,20 @@ class Event {
   fail(error, ours = false) {
     if (this.answered) return;
     this.answered = true;
+    try {
+      this.#tell(error, ours);
+    } catch {
+      // A thrown value that throws when it is looked at.
+      op_rpc_answer_error(this.number, new Error("The thrown value could not be read."), true);
+    }
+    this.over();
+  }
+
+  #tell(error, ours) {
     const home = error instanceof NoEntrypoint;
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
-    if (!ours && !home) logError("Uncaught", error);
-    this.over();
+    if (!home) logError("Uncaught", error);
   }
 }
 
@@ -319,7 +329,7 @@ async function walk(value, path, args) {
   if (args === undefined) return value;
   value = await value;
   if (typeof value !== "function") throw new TypeError(`"${path.at(-1) ?? "(this)"}" is not a function.`);
-  return Reflect.apply(value, self, args);
+  return apply(value, self, args);
 }
 
 const NO_RPC =
@@ -356,7 +366,7 @@ function rpcEvent(event, targetKind, object, name, props, path, args) {
   let result;
   if (path.length > 1) result = walk(found, path.slice(1), args);
   else if (args === undefined) result = found;
-  else if (typeof found === "function") result = Reflect.apply(found, instance, args);
+  else if (typeof found === "function") result = apply(found, instance, args);
   else throw new TypeError(`"${first}" is not a function.`);
   settle(event, result, event.resolve);
 }
@@ -380,7 +390,7 @@ function handlerCall(entry, path, args, ctx) {
       `Cannot call handler function "${name}" over RPC because it has the wrong number of arguments. A simple function handler can only be called over RPC if it has exactly the arguments (arg, env, ctx), where only the first argument comes from the client. To support multi-argument RPC functions, use class-based syntax (extending WorkerEntrypoint) instead.`,
     );
   }
-  return Reflect.apply(value, entry, [args[0], worker.env, ctx]);
+  return apply(value, entry, [args[0], worker.env, ctx]);
 }
 
 function testEvent(event, name) {

@@ -347,6 +347,7 @@ pub fn thrown_failure<'s>(
 ) -> Failure {
     v8::tc_scope!(let scope, scope);
     let text = thrown.to_rust_string_lossy(scope);
+    scope.reset(); // a thrown Proxy may throw when it is made a string
     let callbacks = state.callbacks();
     // JS packs errors: V8 keeps class, message and stack, but not the other own properties.
     let pack = v8::Local::new(scope, &callbacks.pack_error);

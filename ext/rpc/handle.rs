@@ -5,7 +5,8 @@ use deno_core::{GarbageCollected, v8};
 use facetd_core::{
     Capability, ClassPort, CodeSlot, FacetStart, LoadedWorker, LoaderPort, NamespacePort, Target,
 };
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One thing of the host's, held by JS.
@@ -14,10 +15,23 @@ pub enum Handle {
     Class(Arc<dyn ClassPort>),
     Namespace(Arc<dyn NamespacePort>),
     Loader(Arc<dyn LoaderPort>),
-    Worker(Arc<dyn LoadedWorker>),
+    Worker(WorkerHandle),
     /// Used up by the one call it allows.
     CodeSlot(RefCell<Option<Box<dyn CodeSlot>>>),
     FacetStart(RefCell<Option<Box<dyn FacetStart>>>),
+}
+
+/// A loaded worker. V8 sees only a small object, so its weight is told to V8 by the loader.
+pub struct WorkerHandle {
+    pub worker: RefCell<Option<Arc<dyn LoadedWorker>>>,
+    /// Counts handles that were collected, for the loader to settle with V8.
+    pub collected: Rc<Cell<u32>>,
+}
+
+impl Drop for WorkerHandle {
+    fn drop(&mut self) {
+        self.collected.set(self.collected.get() + 1);
+    }
 }
 
 // SAFETY: holds no V8 handle, so there is nothing to trace.
@@ -77,9 +91,9 @@ impl Handle {
 
     /// # Errors
     /// The handle is of another kind.
-    pub fn worker(&self) -> Result<&Arc<dyn LoadedWorker>, WrongHandle> {
-        if let Self::Worker(worker) = self {
-            Ok(worker)
+    pub fn worker(&self) -> Result<Arc<dyn LoadedWorker>, WrongHandle> {
+        if let Self::Worker(handle) = self {
+            handle.worker.borrow().clone().ok_or(WrongHandle)
         } else {
             Err(WrongHandle)
         }

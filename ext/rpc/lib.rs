@@ -9,7 +9,7 @@ mod stored;
 
 pub use body::{add_reader, take_body};
 pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_failure};
-pub use handle::{Handle, WrongHandle};
+pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{clone_error_box, headers_from_js, isolate_of, props_from_js};
 pub use state::{Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext};
 

@@ -101,6 +101,8 @@ pub struct IsolateState {
     pub objects: RefCell<HashMap<u64, u32>>,
     pub events: RefCell<HashMap<u32, EventState>>,
     pub calls: RefCell<HashMap<u32, Call>>,
+    /// Handles of loaded workers that V8 has collected.
+    pub collected_workers: Rc<Cell<u32>>,
     /// The context that exported each function or `RpcTarget`.
     pub exports: RefCell<HashMap<u32, u32>>,
     next_id: Cell<u32>,
@@ -130,6 +132,7 @@ impl IsolateState {
             events: RefCell::default(),
             calls: RefCell::default(),
             exports: RefCell::default(),
+            collected_workers: Rc::default(),
             next_id: Cell::new(0),
             outbox: RefCell::default(),
             worker: RefCell::default(),

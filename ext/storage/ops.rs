@@ -120,12 +120,11 @@ pub fn op_kv_list<'s>(
     let database = reading(&databases_of(scope), context)?;
     let range = range(start, start_exclusive, end, prefix, reverse, limit);
     let entries = database.kv_list(&range).map_err(|e| js_error(&e))?;
-    let list = v8::Array::new(scope, i32::try_from(entries.len()).unwrap_or(i32::MAX));
-    for (at, (key, bytes)) in entries.into_iter().enumerate() {
-        let entry = entry(scope, &key, bytes)?;
-        list.set_index(scope, at as u32, entry.into());
+    let mut list: Vec<v8::Local<v8::Value>> = Vec::with_capacity(entries.len());
+    for (key, bytes) in entries {
+        list.push(entry(scope, &key, bytes)?.into());
     }
-    Ok(list)
+    Ok(v8::Array::new_with_elements(scope, &list))
 }
 
 fn entry<'s>(
@@ -341,13 +340,12 @@ pub fn op_sql_all<'s>(
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let rows = databases_of(scope).with_cursor(cursor.number, |open| {
         let names = names(scope, open);
-        let rows = v8::Array::new(scope, 0);
-        let mut count = 0;
+        // Not `set_index`: it would run setters that user code put on Array.prototype.
+        let mut rows = Vec::new();
         while let Some(row) = next_row(scope, open, &names, raw)? {
-            rows.set_index(scope, count, row);
-            count += 1;
+            rows.push(row);
         }
-        Ok(rows)
+        Ok(v8::Array::new_with_elements(scope, &rows))
     });
     rows.ok_or_else(gone)?
 }

@@ -390,7 +390,7 @@
 
   const isThenable = (value) =>
     types.isPromise(value) ||
-    (isObject(value) && typeof value.then === "function" && typeof value.catch === "function");
+    ((isObject(value) || typeof value === "function") && typeof value.then === "function" && typeof value.catch === "function");
 
   async function rejectionOf(promiseFn) {
     let promise = promiseFn;

@@ -199,7 +199,9 @@ impl LogSink for WorkerLog {
             .rev()
             .find(|at| line.message.is_char_boundary(*at))
             .unwrap_or(0);
-        let (message, worker, loaded) = (&line.message[..end], self.worker.as_str(), self.dynamic);
+        // A worker's line break must not look like the start of another line.
+        let message = line.message[..end].replace('\n', "\n    ");
+        let (worker, loaded) = (self.worker.as_str(), self.dynamic);
         match line.level {
             LogLevel::Debug => tracing::debug!(target: "worker", worker, loaded, "{message}"),
             LogLevel::Info | LogLevel::Log => {

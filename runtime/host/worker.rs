@@ -160,7 +160,8 @@ impl Worker {
         limits: Limits,
     ) -> Arc<dyn Target> {
         Arc::new(EntrypointTarget {
-            worker: self.clone(),
+            worker: Mutex::new(Some(self.clone())),
+            dynamic: self.dynamic,
             name,
             props: props.map(Arc::new),
             limits,
@@ -210,7 +211,9 @@ impl LoadedWorker for Held {}
 
 /// A stub of an entry point.
 pub struct EntrypointTarget {
-    worker: Arc<Worker>,
+    /// `None` once its holder is done with it.
+    worker: Mutex<Option<Arc<Worker>>>,
+    dynamic: bool,
     name: Option<String>,
     props: Option<Arc<Payload>>,
     limits: Limits,
@@ -236,17 +239,26 @@ impl EntrypointTarget {
 
 impl Target for EntrypointTarget {
     fn send(&self, event: Event) {
-        Self::deliver(
-            &self.worker,
-            self.name.clone(),
-            self.props.clone(),
-            self.limits,
-            event,
-        );
+        let worker = self.worker.lock().clone();
+        match worker {
+            Some(worker) => Self::deliver(
+                &worker,
+                self.name.clone(),
+                self.props.clone(),
+                self.limits,
+                event,
+            ),
+            None => event.reply.send(Err(Failure::disconnected())),
+        }
+    }
+
+    fn dispose(&self) {
+        let worker = self.worker.lock().take();
+        drop(worker);
     }
 
     fn kind(&self) -> TargetKind {
-        if self.worker.dynamic {
+        if self.dynamic {
             TargetKind::DynamicService
         } else {
             TargetKind::Service

@@ -26,8 +26,10 @@ include!(concat!(env!("OUT_DIR"), "/lazy_scripts.rs"));
 
 /// Messages handled before the event loop gets its turn.
 const BATCH: usize = 64;
-/// Extra heap an isolate gets so that code stopped at the limit can unwind.
-const UNWIND_BYTES: usize = 32 << 20;
+/// Extra heap an isolate gets so that code stopped at the limit can unwind. The stop takes effect at
+/// V8's next check, and a single allocation before it can need more than a gigabyte; V8 ends the whole
+/// process when that does not fit.
+const UNWIND_BYTES: usize = 4 << 30;
 /// JS recursion ends where V8 says; this leaves room for our frames below it.
 const STACK_BYTES: usize = 4 << 20;
 
@@ -87,6 +89,7 @@ fn run(control: Arc<Control>, messages: UnboundedReceiver<Message>, options: Iso
         isolate.live(messages).await;
     });
     control.ended.store(true, Ordering::Release);
+    watchdog::trim_soon();
 }
 
 impl Isolate {
@@ -94,6 +97,8 @@ impl Isolate {
         let heap_bytes = (options.memory_mb as usize) << 20;
         let params = v8::CreateParams::default()
             .heap_limits(0, heap_bytes)
+            // A thread that waits for ever uses no CPU, so no limit would stop it.
+            .allow_atomics_wait(false)
             .array_buffer_allocator(allocator::limited(heap_bytes).make_shared());
         let mut runtime = JsRuntime::new(RuntimeOptions {
             extensions: extensions(),
@@ -358,7 +363,10 @@ impl Isolate {
             let Some((module, promise)) = map.start(scope, &main) else {
                 return Err(start_error(scope));
             };
-            Ok((v8::Global::new(scope, module), v8::Global::new(scope, promise)))
+            Ok((
+                v8::Global::new(scope, module),
+                v8::Global::new(scope, promise),
+            ))
         });
         let began = match began {
             Some(Ok((module, promise))) => self.finish_top_level(&module, &promise),
@@ -413,7 +421,9 @@ impl Isolate {
             }
             let idle = self.poll_runtime(&mut Context::from_waker(Waker::noop()));
             if idle || Instant::now() >= given_up || self.is_condemned() {
-                return Some(Err(Failure::error(format!("Failed to start Worker:\n{TLA}"))));
+                return Some(Err(Failure::error(format!(
+                    "Failed to start Worker:\n{TLA}"
+                ))));
             }
             // Nothing else runs in this isolate yet, so there is nobody to yield to.
             std::thread::sleep(Duration::from_micros(200));
@@ -632,6 +642,7 @@ fn describe_start_error(scope: Scope<'_, '_, '_>, exception: v8::Local<v8::Value
 
 /// `Failed to start Worker:`, the message, and where.
 fn start_failure(scope: Scope<'_, '_, '_>, message: v8::Local<v8::Message>) -> Failure {
+    let with_frame = !facetd_rpc::isolate_of(scope).dynamic.get();
     let mut text = format!(
         "Failed to start Worker:\n{}",
         message.get(scope).to_rust_string_lossy(scope)
@@ -647,6 +658,17 @@ fn start_failure(scope: Scope<'_, '_, '_>, message: v8::Local<v8::Message>) -> F
             let compiled = !text.starts_with("Failed to start Worker:\nUncaught SyntaxError");
             let column = message.get_start_column() + usize::from(compiled);
             text.push_str(&format!("\n  at {file}:{line}:{column}"));
+            // Callers of loaded code compare the text; the author of a project wants to see the place.
+            if with_frame && let Some(source) = message.get_source_line(scope) {
+                let source = source.to_rust_string_lossy(scope);
+                let (number, marker) = (line.to_string(), message.get_start_column());
+                let source: String = source.chars().take(200).collect();
+                let indent = " ".repeat(marker.min(200));
+                let gutter = " ".repeat(number.len());
+                text.push_str(&format!(
+                    "\n\n  {number} | {source}\n  {gutter} | {indent}^"
+                ));
+            }
         }
     }
     Failure::error(text)

@@ -282,9 +282,16 @@ impl Isolate {
         let Some(begun) = self.state.calls.borrow_mut().remove(&call) else {
             return;
         };
-        self.turn(Payer::Event(begun.event), |scope, state| {
+        let told = self.turn(Payer::Event(begun.event), |scope, state| {
             complete(scope, state, call, with)
         });
+        if told == Some(None) {
+            // What came cannot be read here (too deep, or this isolate's built-ins were tampered with).
+            let unreadable = Err(Failure::type_error("The answer could not be read."));
+            self.turn(Payer::Event(begun.event), |scope, state| {
+                complete(scope, state, call, Completed::Outcome(unreadable))
+            });
+        }
     }
 
     fn deliver(

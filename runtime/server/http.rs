@@ -122,6 +122,13 @@ async fn fetch_request(request: Request) -> Result<FetchRequest, StatusCode> {
             None => "localhost",
         },
     };
+    let authority: http::uri::Authority = host.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
+    if authority.port().is_some() && authority.port_u16().is_none() {
+        return Err(StatusCode::BAD_REQUEST);
+    }
+    if parts.method == http::Method::CONNECT {
+        return Err(StatusCode::METHOD_NOT_ALLOWED);
+    }
     let mut url = String::with_capacity(7 + host.len() + path.len());
     url.push_str("http://");
     url.push_str(host);
@@ -186,6 +193,10 @@ fn http_response(response: FetchResponse) -> Response {
         body,
         ..
     } = response;
+    // A 101 promises a socket, and there is none.
+    if !(200..600).contains(&status) {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     let streamed = matches!(body, Body::Stream(_));
     let length = if let Body::Stream(stream) = &body {
         stream.len

@@ -14,6 +14,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     start_log(cli.log);
     abort_on_panic();
+    raise_file_limit();
     let ended = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test_command::run(&arguments),
@@ -23,6 +24,21 @@ fn main() -> ExitCode {
         Err(stopped) => {
             eprintln!("facetd: {stopped}");
             stopped.code().into()
+        }
+    }
+}
+
+/// Every object and facet in memory has three files open; the usual soft limit is 1024.
+fn raise_file_limit() {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads and writes one rlimit, which is ours. If it fails the old limit stays.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 {
+            limit.rlim_cur = limit.rlim_max;
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
     }
 }
