@@ -123,7 +123,7 @@ async fn fetch_request(request: Request) -> Result<FetchRequest, StatusCode> {
         },
     };
     let authority: http::uri::Authority = host.parse().map_err(|_| StatusCode::BAD_REQUEST)?;
-    if authority.port().is_some() && authority.port_u16().is_none() {
+    if authority.as_str().len() > authority.host().len() && authority.port_u16().is_none() {
         return Err(StatusCode::BAD_REQUEST);
     }
     if parts.method == http::Method::CONNECT {
