@@ -119,11 +119,11 @@ impl Databases {
     pub(crate) fn add_cursor(&self, context: u32, cursor: OpenCursor) -> u32 {
         let number = self.last_cursor.get().wrapping_add(1);
         self.last_cursor.set(number);
-        let dropped = self.dropped.take();
-        self.cursors
-            .borrow_mut()
-            .retain(|known, _| !dropped.contains(known));
-        self.cursors.borrow_mut().insert(number, (context, cursor));
+        let mut cursors = self.cursors.borrow_mut();
+        for dropped in self.dropped.take() {
+            cursors.remove(&dropped);
+        }
+        cursors.insert(number, (context, cursor));
         number
     }
 
