@@ -128,6 +128,8 @@ pub trait ObjectPort: Send + Sync {
     /// The instance is gone for good with this reason; its facets go with it. `freed`: whoever asks
     /// for the name next gets a new one, else the name keeps failing (a facet that cannot start).
     fn broken(&self, failure: Failure, freed: bool);
+    /// The isolate cannot be stopped: the database stays open for nobody knows how long.
+    fn stuck(&self);
     /// The database was opened (true) or closed (false) by the isolate.
     fn database_open(&self, open: bool);
     fn facet(&self, name: &str) -> FacetLookup;

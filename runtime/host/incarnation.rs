@@ -25,6 +25,8 @@ enum State {
     Broken(Failure),
 }
 
+const STUCK: &str = "The previous instance of this Durable Object does not stop, and its storage cannot be opened before it does.";
+
 /// Who knows this incarnation by name.
 pub(crate) enum Home {
     Namespace {
@@ -135,7 +137,10 @@ impl Incarnation {
                 this.run_in(&worker);
             }
         });
-        self.host.seats.take(&path, self.key, ready);
+        if !self.host.seats.take(&path, self.key, ready) {
+            self.seat.lock().path = None;
+            self.break_with(&Failure::error(STUCK), false);
+        }
     }
 
     fn run_in(self: &Arc<Self>, worker: &Arc<Worker>) {
@@ -362,6 +367,12 @@ impl ObjectPort for Incarnation {
     fn broken(&self, failure: Failure, freed: bool) {
         if let Some(this) = self.this.upgrade() {
             this.break_with(&failure, !freed);
+        }
+    }
+
+    fn stuck(&self) {
+        if let Some(path) = &self.seat.lock().path {
+            self.host.seats.mark_stuck(path, self.key);
         }
     }
 

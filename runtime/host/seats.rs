@@ -15,26 +15,39 @@ pub(crate) struct Seats(Mutex<HashMap<PathBuf, Seat>>);
 
 struct Seat {
     holder: u64,
+    /// The holder's thread does not come back: nobody should wait for it.
+    stuck: bool,
     waiting: VecDeque<(u64, Ready)>,
 }
 
 impl Seats {
-    /// Gives `path` to `holder`, calling `ready` now or when all before it have left.
-    pub fn take(&self, path: &Path, holder: u64, ready: Ready) {
+    /// Gives `path` to `holder`, calling `ready` now or when all before it have left. False: whoever
+    /// has it does not come back.
+    pub fn take(&self, path: &Path, holder: u64, ready: Ready) -> bool {
         let mut seats = self.0.lock();
         match seats.get_mut(path) {
+            Some(seat) if seat.stuck => return false,
             Some(seat) => seat.waiting.push_back((holder, ready)),
             None => {
-                seats.insert(
-                    path.to_owned(),
-                    Seat {
-                        holder,
-                        waiting: VecDeque::new(),
-                    },
-                );
+                let seat = Seat {
+                    holder,
+                    stuck: false,
+                    waiting: VecDeque::new(),
+                };
+                seats.insert(path.to_owned(), seat);
                 drop(seats);
                 ready();
             }
+        }
+        true
+    }
+
+    /// `holder` cannot leave `path` for now.
+    pub fn mark_stuck(&self, path: &Path, holder: u64) {
+        if let Some(seat) = self.0.lock().get_mut(path)
+            && seat.holder == holder
+        {
+            seat.stuck = true;
         }
     }
 
@@ -50,7 +63,7 @@ impl Seats {
         }
         match seat.waiting.pop_front() {
             Some((next, ready)) => {
-                seat.holder = next;
+                (seat.holder, seat.stuck) = (next, false);
                 drop(seats);
                 ready();
             }

@@ -1,9 +1,11 @@
 //! What other threads may do to an isolate: post to its mailbox, look at it, stop it.
 
 use deno_core::v8;
-use facetd_core::{Failure, HostError, Inbox, Message};
+use facetd_core::{Event, Failure, HostError, Inbox, Message, ObjectPort, Reply};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
@@ -48,6 +50,13 @@ pub struct Control {
     /// Cheap to ask from SQLite's progress handler.
     pub(crate) stopping: AtomicBool,
     pub(crate) ended: AtomicBool,
+    /// When it was killed, for the watchdog: some built-ins of V8 never look whether they should stop.
+    pub(crate) killed_at: Mutex<Option<Instant>>,
+    /// Every event sent to this isolate that has no answer yet.
+    in_flight: Mutex<HashMap<u64, Reply>>,
+    last_in_flight: AtomicU64,
+    /// The objects that are in memory here, by the key of their port.
+    pub(crate) objects: Mutex<HashMap<u64, Arc<dyn ObjectPort>>>,
 }
 
 impl Control {
@@ -63,6 +72,10 @@ impl Control {
             killed: Mutex::new(None),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            killed_at: Mutex::new(None),
+            in_flight: Mutex::default(),
+            last_in_flight: AtomicU64::new(0),
+            objects: Mutex::default(),
         }
     }
 
@@ -71,6 +84,7 @@ impl Control {
         let mut killed = self.killed.lock();
         if killed.is_none() {
             *killed = Some(why);
+            *self.killed_at.lock() = Some(Instant::now());
         }
         self.stopping.store(true, Ordering::Release);
         if let Some(v8) = self.v8.get() {
@@ -79,12 +93,65 @@ impl Control {
     }
 }
 
+impl Control {
+    /// The thread does not come back from the code that was to stop. Everybody who waits is told; its
+    /// objects are broken and their files stay taken until it does come back.
+    pub(crate) fn abandon(&self) {
+        let failure = self
+            .killed
+            .lock()
+            .map_or_else(Failure::disconnected, Killed::failure);
+        tracing::error!("an isolate does not stop; its callers are answered without it");
+        for (_, port) in std::mem::take(&mut *self.objects.lock()) {
+            port.stuck();
+            port.broken(failure.clone(), true);
+        }
+        for (_, reply) in std::mem::take(&mut *self.in_flight.lock()) {
+            reply.send(Err(failure.clone()));
+        }
+    }
+
+    /// Keeps the reply of an event where other threads can answer it.
+    fn track(self: &Arc<Self>, reply: Reply) -> Reply {
+        let number = self.last_in_flight.fetch_add(1, Ordering::Relaxed);
+        self.in_flight.lock().insert(number, reply);
+        let control = self.clone();
+        Reply::new(move |outcome| {
+            let reply = control.in_flight.lock().remove(&number);
+            if let Some(reply) = reply {
+                reply.send(outcome);
+            }
+        })
+    }
+}
+
 /// The host's handle. Dropping the last one ends the isolate when it is idle.
 pub struct IsolateHandle(pub(crate) Arc<Control>);
 
 impl IsolateHandle {
     pub fn send(&self, message: Message) {
-        self.0.inbox.send(message);
+        match message {
+            Message::Event {
+                target,
+                event,
+                limits,
+                keep,
+            } => {
+                let Event { kind, reply, abort } = event;
+                let event = Event {
+                    kind,
+                    reply: self.0.track(reply),
+                    abort,
+                };
+                self.0.inbox.send(Message::Event {
+                    target,
+                    event,
+                    limits,
+                    keep,
+                });
+            }
+            other => self.0.inbox.send(other),
+        }
     }
 
     /// True once it was condemned or has ended: messages get no answer any more.

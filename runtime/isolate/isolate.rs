@@ -461,6 +461,7 @@ impl Isolate {
                 reply.send(Err(failure.clone()));
             }
         }
+        self.control.objects.lock().clear();
         self.state.contexts.take();
         self.state.objects.take();
         self.state.calls.take();

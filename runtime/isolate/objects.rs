@@ -179,6 +179,7 @@ impl Isolate {
             },
         );
         self.state.objects.borrow_mut().insert(port.key(), context);
+        self.control.objects.lock().insert(port.key(), port.clone());
         let made = self.turn(Payer::Isolate, |scope, state| {
             construct(scope, state, context, port.as_ref())
         });
@@ -347,6 +348,7 @@ impl Isolate {
             .retain(|_, call| call.context != context);
         self.state.contexts.borrow_mut().remove(&context);
         self.state.objects.borrow_mut().remove(&port.key());
+        self.control.objects.lock().remove(&port.key());
         self.databases.close(context);
         port.database_open(false);
         let destroy = self.state.callbacks().destroy.clone();

@@ -60,7 +60,23 @@ fn run() {
     }
 }
 
+/// How long a killed isolate may take to come back from its code.
+const GRACE: Duration = Duration::from_secs(1);
+
 fn check(control: &Control) {
+    if control.stopping.load(Ordering::Acquire) {
+        let overdue = control
+            .killed_at
+            .lock()
+            .is_some_and(|at| at.elapsed() >= GRACE);
+        // Its thread says that the turn is over before it tears down: then it did come back.
+        let in_turn = control.turn_deadline_ns.load(Ordering::Acquire) != 0;
+        if overdue && in_turn && !control.ended.load(Ordering::Acquire) {
+            *control.killed_at.lock() = None;
+            control.abandon();
+        }
+        return;
+    }
     let deadline = control.turn_deadline_ns.load(Ordering::Acquire);
     if deadline == 0 || control.ended.load(Ordering::Acquire) {
         return;
