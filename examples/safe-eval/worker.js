@@ -4,7 +4,7 @@ import runnerModule from "./runner.js.txt";
 const CODE_BYTES_MAX = 64 * 1024;
 const ANSWER_MS_MAX = 2000;
 /** Enforced by the runtime, from outside of the isolate. */
-const LIMITS = { cpuMs: 50, subRequests: 0, memoryMb: 32, wallMs: ANSWER_MS_MAX };
+const LIMITS = { cpuMs: 50, memoryMb: 32, wallMs: ANSWER_MS_MAX };
 
 export default {
   /** `POST /` with JavaScript as the body: runs it once, in an isolate made for it. */

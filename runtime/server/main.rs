@@ -15,6 +15,7 @@ fn main() -> ExitCode {
     start_log(cli.log);
     abort_on_panic();
     raise_file_limit();
+    forget_proxies();
     let ended = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test_command::run(&arguments),
@@ -40,6 +41,22 @@ fn raise_file_limit() {
             limit.rlim_cur = limit.rlim_max;
             libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
         }
+    }
+}
+
+/// The HTTP client would send workers' requests through a proxy the environment names, and the proxy
+/// would look names up by itself: past the rule about private addresses.
+fn forget_proxies() {
+    for name in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+    ] {
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::remove_var(name) };
     }
 }
 
