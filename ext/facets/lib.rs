@@ -2,23 +2,15 @@
 
 use deno_core::{OpState, cppgc, op2, v8};
 use deno_error::JsErrorBox;
-use facetd_core::{FacetLookup, Failure, ObjectId, ObjectName, ObjectPort};
-use facetd_rpc::{Handle, IsolateState, isolate_of, thrown_failure};
+use facetd_core::{FacetLookup, ObjectId, ObjectName, ObjectPort};
+use facetd_rpc::{Handle, IsolateState, failure_error, isolate, isolate_of, thrown_failure};
 use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 
 fn port(isolate: &IsolateState, context: u32) -> Result<Arc<dyn ObjectPort>, JsErrorBox> {
     isolate
         .object_port(context)
         .ok_or_else(|| JsErrorBox::generic("This Durable Object does not support creating facets."))
-}
-
-fn js_error(failure: &Failure) -> JsErrorBox {
-    match failure {
-        Failure::Host(error) => JsErrorBox::new(error.class, error.message.clone()),
-        Failure::Thrown { .. } => JsErrorBox::generic("internal error"),
-    }
 }
 
 /// `[target, start?]`: `start` is there when the facet must be started by its callback.
@@ -99,10 +91,6 @@ fn op_facet_abort<'s>(
     Ok(())
 }
 
-fn isolate(state: &OpState) -> Rc<IsolateState> {
-    state.borrow::<Rc<IsolateState>>().clone()
-}
-
 #[op2(fast)]
 fn op_facet_delete(
     state: &mut OpState,
@@ -111,7 +99,7 @@ fn op_facet_delete(
 ) -> Result<(), JsErrorBox> {
     port(&isolate(state), context)?
         .facet_delete(name)
-        .map_err(|failure| js_error(&failure))
+        .map_err(|failure| failure_error(&failure))
 }
 
 #[op2(fast)]
@@ -123,14 +111,14 @@ fn op_facet_clone(
 ) -> Result<(), JsErrorBox> {
     port(&isolate(state), context)?
         .facet_clone(src, dst)
-        .map_err(|failure| js_error(&failure))
+        .map_err(|failure| failure_error(&failure))
 }
 
 #[op2(fast)]
 fn op_facet_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
     port(&isolate(state), context)?
         .facet_delete_all()
-        .map_err(|failure| js_error(&failure))
+        .map_err(|failure| failure_error(&failure))
 }
 
 deno_core::extension!(

@@ -54,11 +54,15 @@ fn op_loader_get<'s>(
     let (worker, slot) = loader.get(id.as_deref());
     let isolate = isolate_of(scope);
     // An isolate hangs on a handle of a few bytes: V8 must know, or it sees no reason to collect.
+    // A worker that was there already weighs nothing more.
+    let made = i64::from(slot.is_some());
     let collected = i64::from(isolate.collected_workers.replace(0));
-    scope.adjust_amount_of_external_allocated_memory((1 - collected) * WORKER_BYTES);
+    if made != collected {
+        scope.adjust_amount_of_external_allocated_memory((made - collected) * WORKER_BYTES);
+    }
     let handle = WorkerHandle {
         worker: RefCell::new(Some(worker)),
-        collected: isolate.collected_workers.clone(),
+        collected: slot.is_some().then(|| isolate.collected_workers.clone()),
     };
     let worker = cppgc::make_cppgc_object(scope, Handle::Worker(handle)).into();
     let slot: v8::Local<v8::Value> = match slot {

@@ -102,11 +102,6 @@ export function complete(call, ...args) {
   done(...args);
 }
 
-/** How many calls are waited for: none means that nothing will ever happen by itself. */
-export function pendingCalls() {
-  return waiting.size;
-}
-
 /** Keeps the object in memory until `promise` settles; logs a rejection. */
 export function keepBusy(io, promise) {
   op_rpc_busy(io.context.number, 1);

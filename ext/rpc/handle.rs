@@ -24,13 +24,15 @@ pub enum Handle {
 /// A loaded worker. V8 sees only a small object, so its weight is told to V8 by the loader.
 pub struct WorkerHandle {
     pub worker: RefCell<Option<Arc<dyn LoadedWorker>>>,
-    /// Counts handles that were collected, for the loader to settle with V8.
-    pub collected: Rc<Cell<u32>>,
+    /// Counts handles whose weight V8 was told and that were collected, for the loader to settle.
+    pub collected: Option<Rc<Cell<u32>>>,
 }
 
 impl Drop for WorkerHandle {
     fn drop(&mut self) {
-        self.collected.set(self.collected.get() + 1);
+        if let Some(collected) = &self.collected {
+            collected.set(collected.get() + 1);
+        }
     }
 }
 

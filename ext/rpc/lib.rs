@@ -10,7 +10,7 @@ mod stored;
 pub use body::{add_reader, take_body};
 pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_failure};
 pub use handle::{Handle, WorkerHandle, WrongHandle};
-pub use ops::{clone_error_box, headers_from_js, isolate_of, props_from_js};
+pub use ops::{failure_error, isolate, isolate_of, props_from_js};
 pub use state::{Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext};
 
 use std::time::Duration;
@@ -37,7 +37,6 @@ deno_core::extension!(
         ops::op_rpc_outbound,
         ops::op_rpc_export,
         ops::op_rpc_may_pass,
-        ops::op_rpc_target_kind,
         ops::op_rpc_dispose,
         ops::op_body_pipe,
         ops::op_body_write,

@@ -17,7 +17,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-pub(crate) fn isolate(state: &OpState) -> Rc<IsolateState> {
+pub fn isolate(state: &OpState) -> Rc<IsolateState> {
     state.borrow::<Rc<IsolateState>>().clone()
 }
 
@@ -27,7 +27,8 @@ pub fn isolate_of(scope: &v8::Isolate) -> Rc<IsolateState> {
     isolate(&op_state)
 }
 
-fn failure_error(failure: &Failure) -> JsErrorBox {
+/// What an op throws for a failure of the host's.
+pub fn failure_error(failure: &Failure) -> JsErrorBox {
     match failure {
         Failure::Host(error) => JsErrorBox::new(error.class, error.message.clone()),
         Failure::Thrown { .. } => JsErrorBox::generic("internal error"),
@@ -269,14 +270,7 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
 #[op2(fast)]
 pub fn op_rpc_busy(state: &mut OpState, context: u32, by: i32) {
     let isolate = isolate(state);
-    if let Some(object) = isolate
-        .contexts
-        .borrow_mut()
-        .get_mut(&context)
-        .and_then(|c| c.object.as_mut())
-    {
-        object.add_busy(by);
-    }
+    isolate.with_object(context, |object| object.add_busy(by));
 }
 
 #[op2(fast)]
@@ -392,22 +386,17 @@ pub fn op_gate_enter(state: &mut OpState, context: u32, event: u32, section: u32
 #[op2(fast)]
 pub fn op_gate_depth(state: &mut OpState, context: u32) -> u32 {
     let isolate = isolate(state);
-    let contexts = isolate.contexts.borrow();
-    let object = contexts.get(&context).and_then(|c| c.object.as_ref());
-    object.map_or(0, |o| o.gate.depth() as u32)
+    isolate
+        .with_object(context, |object| object.gate.depth() as u32)
+        .unwrap_or(0)
 }
 
 #[op2(fast)]
 pub fn op_gate_leave(state: &mut OpState, context: u32, section: u32) {
     let isolate = isolate(state);
-    if let Some(object) = isolate
-        .contexts
-        .borrow_mut()
-        .get_mut(&context)
-        .and_then(|c| c.object.as_mut())
-    {
-        object.gate.leave(facetd_core::SectionId(section));
-    }
+    isolate.with_object(context, |object| {
+        object.gate.leave(facetd_core::SectionId(section))
+    });
     // Whoever waited is let in once this turn is over.
     isolate.inbox.send(Message::Completed {
         call: 0,
@@ -452,7 +441,6 @@ pub fn op_object_reset<'s>(
     }
     isolate.resets.borrow_mut().push((context, failure));
     if unwind {
-        isolate.unwinding.set(true);
         scope.terminate_execution();
     }
 }
@@ -639,12 +627,6 @@ pub fn op_rpc_dispose(#[cppgc] handle: &Handle) {
     if let Handle::Target(target) = handle {
         target.dispose();
     }
-}
-
-/// 0..4, in the order of [`TargetKind`].
-#[op2(fast)]
-pub fn op_rpc_target_kind(#[cppgc] handle: &Handle) -> u32 {
-    handle.target().map_or(0, |target| target.kind() as u32)
 }
 
 /// The bytes of a blob, from the ids of its parts. Blobs are in memory, so nobody waits.

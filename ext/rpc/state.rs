@@ -5,7 +5,6 @@
 //! on the isolate's thread. Every number JS passes is looked up here and may be wrong: JS can be
 //! hostile, so a miss is a no-op or an error, never a panic.
 
-use crate::handle::Handle;
 use deno_core::v8;
 use facetd_core::{
     Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink, Message,
@@ -52,7 +51,6 @@ pub enum Input {
 pub struct ObjectContext {
     pub port: Arc<dyn ObjectPort>,
     pub gate: InputGate<Input>,
-    pub constructed: bool,
     /// Events delivered and not done, plus `waitUntil` promises.
     pub busy: u32,
     /// Since when it has had nothing to do.
@@ -116,8 +114,6 @@ pub struct IsolateState {
     pub starting: Cell<bool>,
     /// Objects that asked to be reset in this turn, and why. Handled when the turn has unwound.
     pub resets: RefCell<Vec<(u32, Failure)>>,
-    /// Set when an op asked V8 to stop the running code to make a reset take effect at once.
-    pub unwinding: Cell<bool>,
     /// `abortIsolate()` was called.
     pub condemned: RefCell<Option<Failure>>,
 }
@@ -141,7 +137,6 @@ impl IsolateState {
             dynamic: Cell::new(false),
             starting: Cell::new(false),
             resets: RefCell::default(),
-            unwinding: Cell::new(false),
             condemned: RefCell::default(),
         }
     }
@@ -205,21 +200,21 @@ impl IsolateState {
     }
 
     pub fn output_gate(&self, context: u32) -> Option<Arc<OutputGate>> {
-        let contexts = self.contexts.borrow();
-        let object = contexts.get(&context)?.object.as_ref()?;
-        Some(object.port.output_gate().clone())
+        self.with_object(context, |object| object.port.output_gate().clone())
     }
 
     pub fn object_port(&self, context: u32) -> Option<Arc<dyn ObjectPort>> {
-        Some(
-            self.contexts
-                .borrow()
-                .get(&context)?
-                .object
-                .as_ref()?
-                .port
-                .clone(),
-        )
+        self.with_object(context, |object| object.port.clone())
+    }
+
+    /// Runs `f` with the object of `context`; `None`: there is none, or it is gone.
+    pub fn with_object<R>(
+        &self,
+        context: u32,
+        f: impl FnOnce(&mut ObjectContext) -> R,
+    ) -> Option<R> {
+        let mut contexts = self.contexts.borrow_mut();
+        contexts.get_mut(&context)?.object.as_mut().map(f)
     }
 
     /// Sends an event on behalf of `context`; the outcome completes `call`.
@@ -298,13 +293,7 @@ impl IsolateState {
     }
 
     pub fn next_ready(&self, context: u32) -> Option<Ready<Input>> {
-        self.contexts
-            .borrow_mut()
-            .get_mut(&context)?
-            .object
-            .as_mut()?
-            .gate
-            .next_ready()
+        self.with_object(context, |object| object.gate.next_ready())?
     }
 
     /// Enters a critical section of `context`; `None`: `call` is completed with it later.
@@ -320,9 +309,5 @@ impl IsolateState {
             Entered::Now(section) => Some(section),
             Entered::Later => None,
         }
-    }
-
-    pub fn target_of(handle: &Handle) -> Option<Arc<dyn Target>> {
-        handle.target().ok().cloned()
     }
 }

@@ -102,13 +102,6 @@ impl ObjectId {
         hex::decode_to_slice(text, &mut bytes).map_err(|_| IdError::Shape)?;
         Ok(Self(bytes))
     }
-
-    /// Spreads objects over isolates or maps: the id is already uniform.
-    pub fn shard(&self, shards: usize) -> usize {
-        let mut word = [0; 8];
-        word.copy_from_slice(&self.0[..8]);
-        (u64::from_le_bytes(word) % shards.max(1) as u64) as usize
-    }
 }
 
 #[cfg(test)]

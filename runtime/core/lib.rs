@@ -26,8 +26,7 @@ pub use limits::{
     OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
 };
 pub use mailbox::{
-    AbortSignal, Completed, Durable, EventTarget, Inbox, Message, Module, ModuleSource,
-    WorkerBundle, response_of,
+    AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
 };
 pub use output_gate::OutputGate;
 pub use ports::{

@@ -1,8 +1,8 @@
 //! What one isolate is told by the rest of the process, and how.
 
 use crate::{
-    Binding, Event, Failure, FetchResponse, Limits, LogSink, NamespacePort, ObjectPort, Outcome,
-    Payload, SectionId, Target, WorkerPort,
+    Binding, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
+    SectionId, Target, WorkerPort,
 };
 use futures::channel::mpsc;
 use std::any::Any;
@@ -63,9 +63,6 @@ pub enum Completed {
     Section(SectionId),
     Timer,
 }
-
-/// Durable or not: what an output gate says.
-pub type Durable = Result<(), Failure>;
 
 pub enum EventTarget {
     /// A stateless export: a fresh instance per event.
@@ -158,13 +155,5 @@ impl AbortSignal {
         if self.is_aborted() {
             self.abort();
         }
-    }
-}
-
-/// The answer `fetch()` waits for, where a response is the only sensible one.
-pub fn response_of(outcome: Outcome) -> Result<FetchResponse, Failure> {
-    match outcome? {
-        crate::Answer::Response(response) => Ok(response),
-        crate::Answer::Value(_) => Err(Failure::internal()),
     }
 }

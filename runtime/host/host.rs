@@ -48,8 +48,6 @@ pub enum HostError {
     Start { worker: String, message: String },
     #[error("Durable Object class \"{class}\" is not exported by worker \"{worker}\".")]
     MissingClass { class: String, worker: String },
-    #[error("binding \"{binding}\": {message}")]
-    Binding { binding: String, message: String },
     #[error("the HTTP client for outgoing requests could not be made: {0}")]
     Network(String),
 }

@@ -17,4 +17,5 @@ mod wire;
 mod worker;
 
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
+pub use loader::limits_of;
 pub use worker::{EntrypointTarget, Worker};

@@ -228,7 +228,7 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
 }
 
 /// Limits from the config, in the words of the core.
-pub(crate) fn limits_of(config: &facetd_config::LimitsConfig) -> Limits {
+pub fn limits_of(config: &facetd_config::LimitsConfig) -> Limits {
     Limits {
         cpu_ms: config.cpu_ms,
         startup_cpu_ms: None,

@@ -102,15 +102,7 @@ impl Isolate {
         };
         match target {
             EventTarget::Object(_) | EventTarget::Export(_) => {
-                if let Some(object) = self
-                    .state
-                    .contexts
-                    .borrow_mut()
-                    .get_mut(&context)
-                    .and_then(|c| c.object.as_mut())
-                {
-                    object.add_busy(1);
-                }
+                self.state.with_object(context, |object| object.add_busy(1));
                 if let Some(input) = self.state.admit(
                     context,
                     None,
@@ -168,7 +160,6 @@ impl Isolate {
         let object = ObjectContext {
             port: port.clone(),
             gate: InputGate::default(),
-            constructed: false,
             busy: 0,
             idle_since: None,
         };
@@ -193,16 +184,8 @@ impl Isolate {
         }
         match made {
             Some(Ok(())) => {
-                if let Some(object) = self
-                    .state
-                    .contexts
-                    .borrow_mut()
-                    .get_mut(&context)
-                    .and_then(|c| c.object.as_mut())
-                {
-                    object.constructed = true;
-                    object.add_busy(0);
-                }
+                // Idle from here on, until its first event comes through the gate.
+                self.state.with_object(context, |object| object.add_busy(0));
                 Ok(context)
             }
             Some(Err((failure, freed))) => {

@@ -98,7 +98,6 @@ impl Isolate {
         if terminated {
             // Our own op stopped the code to reset an object (or `abortIsolate`), or the host did.
             self.runtime.v8_isolate().cancel_terminate_execution();
-            self.state.unwinding.set(false);
         }
         let resets = self.state.resets.take();
         // An object that asked to be reset must not commit what it wrote in this turn.

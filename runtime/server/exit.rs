@@ -44,9 +44,7 @@ pub enum Stopped {
 impl Stopped {
     pub fn code(&self) -> Code {
         match self {
-            Self::Config(_) | Self::Host(HostError::Config(_) | HostError::Binding { .. }) => {
-                Code::Project
-            }
+            Self::Config(_) | Self::Host(HostError::Config(_)) => Code::Project,
             Self::Host(HostError::MissingClass { .. } | HostError::Start { .. }) => Code::Start,
             Self::Host(HostError::Store(_)) => Code::Data,
             Self::Host(HostError::Network(_)) | Self::Io(..) => Code::Failed,

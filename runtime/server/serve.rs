@@ -3,9 +3,9 @@
 use crate::cli::{Durability, ServeArguments};
 use crate::exit::{Code, Stopped};
 use crate::http;
-use facetd_config::{LimitsConfig, LoadOptions, Project};
+use facetd_config::{LoadOptions, Project};
 use facetd_core::Limits;
-use facetd_host::{Egress, Host, HostOptions};
+use facetd_host::{Egress, Host, HostOptions, limits_of};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -61,20 +61,9 @@ pub fn host_options(project: &Project, data_dir: PathBuf, fsync: bool) -> HostOp
         data_dir,
         fsync,
         static_limits: Limits::STATIC,
-        dynamic_limits: from_config(&main.dynamic_limits).or(Limits::DYNAMIC),
+        dynamic_limits: limits_of(&main.dynamic_limits).or(Limits::DYNAMIC),
         egress: egress(main.egress.as_ref()),
         evict_after_ms: EVICT_AFTER_MS,
-    }
-}
-
-fn from_config(config: &LimitsConfig) -> Limits {
-    Limits {
-        cpu_ms: config.cpu_ms,
-        startup_cpu_ms: None,
-        sub_requests: config.subrequests,
-        memory_mb: config.memory_mb,
-        wall_ms: config.wall_ms,
-        storage_mb: config.storage_mb,
     }
 }
 
