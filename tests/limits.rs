@@ -312,37 +312,126 @@ fn atomics_wait_cannot_block_an_isolate() {
     house.assert_unharmed();
 }
 
-#[test]
-fn a_supervisor_gets_rid_of_a_facet_that_blocks() {
-    let house = House::new();
+/// Starts `body`, waits until it says that it loops, aborts it, and returns the answer of its caller.
+#[track_caller]
+fn abort_while_it_loops(house: &House, ask: &Value) -> Value {
     let address = house.server.address();
-    let ask = json!({ "body": "for (;;) {}", "limits": { "cpuMs": 5_000 } });
     let request = Request::new("POST", "/facet").body(ask.to_string());
     let runaway = thread::spawn(move || request.send_within(address, Duration::from_secs(30)));
-    // Until the facet has started, an abort is a no-op: repeat it.
-    wait_for(
-        "the caller of an aborted facet is told",
-        Duration::from_secs(30),
-        || {
-            house.post("/abort", &json!({}));
-            runaway.is_finished()
-        },
-    );
-    let answer = runaway
-        .join()
-        .expect("no panic")
-        .expect("an answer")
-        .json()
-        .expect("JSON");
+    wait_for("the facet loops", Duration::from_secs(30), || {
+        house.server.stderr().contains("the loop begins")
+    });
+    house.post("/abort", &json!({}));
+    let answer = runaway.join().expect("no panic").expect("an answer");
+    answer.json().expect("JSON")
+}
+
+#[track_caller]
+fn gets_rid_of_a_facet_that_blocks(module: &str) {
+    let house = House::new();
+    // No limit ends this within the test: only the abort does.
+    let limits = json!({ "cpuMs": 120_000 });
+    let answer = abort_while_it_loops(&house, &json!({ "module": module, "limits": limits }));
     assert_eq!(
         answer["error"]["message"], "aborted by the test",
         "in-flight calls reject with the reason, they do not wait for the loop: {answer}"
     );
-    let again = house.post(
-        "/facet",
-        &json!({ "body": "return 'a new class over the same name';" }),
+    let next = "return this.ctx.storage.kv.get('written') ?? 'nothing';";
+    let again = house.post("/facet", &json!({ "body": next }));
+    assert_eq!(
+        again["ok"], "nothing",
+        "a new class runs under the same name, and the interrupted turn was rolled back: {again}"
     );
-    assert_eq!(again["ok"], "a new class over the same name", "{again}");
+    house.assert_unharmed();
+}
+
+#[test]
+fn a_supervisor_gets_rid_of_a_facet_that_blocks() {
+    gets_rid_of_a_facet_that_blocks(
+        r#"import { DurableObject } from "cloudflare:workers";
+        export class App extends DurableObject {
+          run() {
+            this.ctx.storage.kv.put("written", true);
+            console.log("the loop begins");
+            for (;;) {}
+          }
+        }"#,
+    );
+}
+
+#[test]
+fn a_supervisor_gets_rid_of_a_facet_that_blocks_in_its_constructor() {
+    gets_rid_of_a_facet_that_blocks(
+        r#"import { DurableObject } from "cloudflare:workers";
+        export class App extends DurableObject {
+          constructor(ctx, env) {
+            super(ctx, env);
+            ctx.storage.kv.put("written", true);
+            console.log("the loop begins");
+            for (;;) {}
+          }
+          run() {}
+        }"#,
+    );
+}
+
+#[test]
+fn a_supervisor_gets_rid_of_a_facet_that_blocks_in_sql() {
+    gets_rid_of_a_facet_that_blocks(
+        r#"import { DurableObject } from "cloudflare:workers";
+        export class App extends DurableObject {
+          run() {
+            this.ctx.storage.kv.put("written", true);
+            console.log("the loop begins");
+            this.ctx.storage.sql.exec(
+              "WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n");
+          }
+        }"#,
+    );
+}
+
+#[test]
+fn a_supervisor_gets_rid_of_a_facet_that_blocks_in_a_timer() {
+    gets_rid_of_a_facet_that_blocks(
+        r#"import { DurableObject } from "cloudflare:workers";
+        export class App extends DurableObject {
+          async run() {
+            await scheduler.wait(1);
+            this.ctx.storage.kv.put("written", true);
+            console.log("the loop begins");
+            try { for (;;) {} } finally { for (;;) {} }
+          }
+        }"#,
+    );
+}
+
+#[test]
+fn the_abort_of_a_facet_that_blocks_spares_the_others_in_its_isolate() {
+    let house = House::new();
+    let module = r#"import { DurableObject } from "cloudflare:workers";
+        export class App extends DurableObject {
+          calls = 0;
+          run(loop) {
+            if (!loop) return ++this.calls;
+            console.log("the loop begins");
+            for (;;) {}
+          }
+        }"#;
+    let sibling = json!({ "facet": "sibling", "id": "shared", "module": module, "args": [false] });
+    assert_eq!(house.post("/facet", &sibling)["ok"], 1, "it runs");
+    let looping = json!({
+        "id": "shared", "module": module, "args": [true], "limits": { "cpuMs": 120_000 },
+    });
+    let answer = abort_while_it_loops(&house, &looping);
+    assert_eq!(
+        answer["error"]["message"], "aborted by the test",
+        "{answer}"
+    );
+    assert_eq!(
+        house.post("/facet", &sibling)["ok"],
+        2,
+        "the same instance in the same isolate goes on"
+    );
 }
 
 // ---- memory

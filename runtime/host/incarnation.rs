@@ -246,10 +246,7 @@ impl Incarnation {
                 }
             }
             State::Running(isolate) => {
-                isolate.send(Message::AbortObject {
-                    object: self.key,
-                    failure: failure.clone(),
-                });
+                isolate.abort_object(self.key, failure);
             }
             State::Broken(_) => {}
         }

@@ -1,7 +1,7 @@
 //! What other threads may do to an isolate: post to its mailbox, look at it, stop it.
 
 use deno_core::v8;
-use facetd_core::{Event, Failure, HostError, Inbox, Message, ObjectPort, Reply};
+use facetd_core::{Event, EventTarget, Failure, HostError, Inbox, Message, ObjectPort, Reply};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -52,11 +52,24 @@ pub struct Control {
     pub(crate) ended: AtomicBool,
     /// When it was killed, for the watchdog: some built-ins of V8 never look whether they should stop.
     pub(crate) killed_at: Mutex<Option<Instant>>,
-    /// Every event sent to this isolate that has no answer yet.
-    in_flight: Mutex<HashMap<u64, Reply>>,
+    /// Held while a turn is interrupted, so that the interruption never hits the next turn.
+    running: Mutex<Running>,
+    /// The running turn's object was aborted. Cheap to ask from SQLite's progress handler.
+    pub(crate) interrupted: AtomicBool,
+    /// Every event sent to this isolate that has no answer yet, and the object it is for (0: none).
+    in_flight: Mutex<HashMap<u64, (u64, Reply)>>,
     last_in_flight: AtomicU64,
     /// The objects that are in memory here, by the key of their port.
     pub(crate) objects: Mutex<HashMap<u64, Arc<dyn ObjectPort>>>,
+}
+
+/// Whose turn runs.
+#[derive(Default)]
+struct Running {
+    /// The key of the object's port; 0: no object's.
+    object: u64,
+    /// It was aborted meanwhile, for this reason.
+    aborted: Option<Failure>,
 }
 
 impl Control {
@@ -73,6 +86,8 @@ impl Control {
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             killed_at: Mutex::new(None),
+            running: Mutex::default(),
+            interrupted: AtomicBool::new(false),
             in_flight: Mutex::default(),
             last_in_flight: AtomicU64::new(0),
             objects: Mutex::default(),
@@ -94,6 +109,31 @@ impl Control {
 }
 
 impl Control {
+    /// A turn of `object` begins.
+    pub(crate) fn turn_begins(&self, object: u64) {
+        self.running.lock().object = object;
+    }
+
+    /// The turn is over. Why it was interrupted, if it was: then V8 may still be about to stop.
+    pub(crate) fn turn_ends(&self) -> Option<Failure> {
+        let mut running = self.running.lock();
+        running.object = 0;
+        self.interrupted.store(false, Ordering::Release);
+        running.aborted.take()
+    }
+
+    /// Stops the running turn if it is one of `object`'s. The isolate lives on.
+    fn interrupt(&self, object: u64, failure: &Failure) {
+        let mut running = self.running.lock();
+        if running.object == object
+            && let Some(v8) = self.v8.get()
+        {
+            running.aborted = Some(failure.clone());
+            self.interrupted.store(true, Ordering::Release);
+            v8.terminate_execution();
+        }
+    }
+
     /// The thread does not come back from the code that was to stop. Everybody who waits is told; its
     /// objects are broken and their files stay taken until it does come back.
     pub(crate) fn abandon(&self) {
@@ -106,19 +146,19 @@ impl Control {
             port.stuck();
             port.broken(failure.clone(), true);
         }
-        for (_, reply) in std::mem::take(&mut *self.in_flight.lock()) {
+        for (_, (_, reply)) in std::mem::take(&mut *self.in_flight.lock()) {
             reply.send(Err(failure.clone()));
         }
     }
 
     /// Keeps the reply of an event where other threads can answer it.
-    fn track(self: &Arc<Self>, reply: Reply) -> Reply {
+    fn track(self: &Arc<Self>, object: u64, reply: Reply) -> Reply {
         let number = self.last_in_flight.fetch_add(1, Ordering::Relaxed);
-        self.in_flight.lock().insert(number, reply);
+        self.in_flight.lock().insert(number, (object, reply));
         let control = self.clone();
         Reply::new(move |outcome| {
-            let reply = control.in_flight.lock().remove(&number);
-            if let Some(reply) = reply {
+            let tracked = control.in_flight.lock().remove(&number);
+            if let Some((_, reply)) = tracked {
                 reply.send(outcome);
             }
         })
@@ -138,9 +178,14 @@ impl IsolateHandle {
                 keep,
             } => {
                 let Event { kind, reply, abort } = event;
+                let object = if let EventTarget::Object(port) = &target {
+                    port.key()
+                } else {
+                    0
+                };
                 let event = Event {
                     kind,
-                    reply: self.0.track(reply),
+                    reply: self.0.track(object, reply),
                     abort,
                 };
                 self.0.inbox.send(Message::Event {
@@ -151,6 +196,26 @@ impl IsolateHandle {
                 });
             }
             other => self.0.inbox.send(other),
+        }
+    }
+
+    /// Throws `object` out of memory, also while its code runs and does not come back: whoever waits for
+    /// it is told at once, and the rest follows when the interrupted turn has unwound.
+    pub fn abort_object(&self, object: u64, failure: &Failure) {
+        self.0.inbox.send(Message::AbortObject {
+            object,
+            failure: failure.clone(),
+        });
+        self.0.interrupt(object, failure);
+        let waiting: Vec<Reply> = {
+            let mut in_flight = self.0.in_flight.lock();
+            in_flight
+                .extract_if(|_, (of, _)| *of == object)
+                .map(|(_, (_, reply))| reply)
+                .collect()
+        };
+        for reply in waiting {
+            reply.send(Err(failure.clone()));
         }
     }
 

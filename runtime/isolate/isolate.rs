@@ -285,7 +285,7 @@ impl Isolate {
         let polled = self
             .runtime
             .poll_event_loop(cx, PollEventLoopOptions::default());
-        self.end(Payer::Isolate);
+        self.end(Payer::Isolate); // nobody's turn, so nobody interrupts it
         let terminated = self.runtime.v8_isolate().is_execution_terminating();
         if let Poll::Ready(Err(error)) = &polled
             && !terminated

@@ -2,6 +2,7 @@
 
 use crate::isolate::Isolate;
 use crate::turn::Payer;
+use deno_core::cppgc::make_cppgc_object;
 use deno_core::v8;
 use facetd_core::{
     Answer, Body, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse,
@@ -147,7 +148,10 @@ impl Isolate {
                 .lower(self.limits)
                 .storage_mb
                 .map(|mb| mb << 20),
-            interrupt: Some(Arc::new(move || control.stopping.load(Ordering::Acquire))),
+            interrupt: Some(Arc::new(move || {
+                control.stopping.load(Ordering::Acquire)
+                    || control.interrupted.load(Ordering::Acquire)
+            })),
         };
         port.database_open(true);
         if let Err(error) = self.databases.open(context, &start.database, options) {
@@ -171,7 +175,7 @@ impl Isolate {
         );
         self.state.objects.borrow_mut().insert(port.key(), context);
         self.control.objects.lock().insert(port.key(), port.clone());
-        let made = self.turn(Payer::Isolate, |scope, state| {
+        let made = self.turn(Payer::Event { event: 0, context }, |scope, state| {
             construct(scope, state, context, port.as_ref())
         });
         if self.control.stopping.load(Ordering::Acquire) {
@@ -266,13 +270,15 @@ impl Isolate {
         let Some(begun) = self.state.calls.borrow_mut().remove(&call) else {
             return;
         };
-        let told = self.turn(Payer::Event(begun.event), |scope, state| {
-            complete(scope, state, call, with)
-        });
+        let payer = Payer::Event {
+            event: begun.event,
+            context: begun.context,
+        };
+        let told = self.turn(payer, |scope, state| complete(scope, state, call, with));
         if told == Some(None) {
             // What came cannot be read here (too deep, or this isolate's built-ins were tampered with).
             let unreadable = Err(Failure::type_error("The answer could not be read."));
-            self.turn(Payer::Event(begun.event), |scope, state| {
+            self.turn(payer, |scope, state| {
                 complete(scope, state, call, Completed::Outcome(unreadable))
             });
         }
@@ -287,7 +293,7 @@ impl Isolate {
         props: Option<Arc<Payload>>,
         kind: EventKind,
     ) {
-        let delivered = self.turn(Payer::Event(event), |scope, state| {
+        let delivered = self.turn(Payer::Event { event, context }, |scope, state| {
             deliver(scope, state, event, context, target, name, props, kind)
         });
         if delivered == Some(None) {

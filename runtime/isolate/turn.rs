@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 /// Whose CPU time a turn uses.
 #[derive(Clone, Copy)]
 pub(crate) enum Payer {
-    Event(u32),
+    /// An event and its context; event 0: what has outlived its event, or a constructor. Each such turn
+    /// has a fresh budget.
+    Event { event: u32, context: u32 },
     /// The top level of the modules.
     Startup,
     /// Nobody in particular: streams, unowned promises. Each turn has a fresh budget.
@@ -40,14 +42,22 @@ impl Isolate {
             let terminated = scope.has_terminated() || scope.is_execution_terminating();
             (!terminated).then_some(result)
         };
-        self.end(payer);
-        self.after_turn(result.is_none());
+        let interrupted = self.end(payer);
+        self.after_turn(result.is_none() || interrupted);
         result
     }
 
     pub(crate) fn begin(&mut self, payer: Payer) {
+        let object = if let Payer::Event { context, .. } = payer {
+            self.state
+                .with_object(context, |object| object.port.key())
+                .unwrap_or(0)
+        } else {
+            0
+        };
+        self.control.turn_begins(object);
         let (limit_ms, used_ns) = match payer {
-            Payer::Event(event) => {
+            Payer::Event { event, .. } => {
                 let events = self.state.events.borrow();
                 let event = events.get(&event);
                 let lower = event.and_then(|e| e.limits.cpu_ms);
@@ -80,14 +90,21 @@ impl Isolate {
         control.turn_deadline_ns.store(deadline, Ordering::Release);
     }
 
-    pub(crate) fn end(&mut self, payer: Payer) {
+    /// True: the turn was interrupted, because its object was aborted from outside.
+    pub(crate) fn end(&mut self, payer: Payer) -> bool {
+        let aborted = self.control.turn_ends();
+        let interrupted = aborted.is_some();
+        if let (Payer::Event { context, .. }, Some(failure)) = (payer, aborted) {
+            self.state.resets.borrow_mut().push((context, failure));
+        }
         self.control.turn_deadline_ns.store(0, Ordering::Release);
-        if let Payer::Event(event) = payer {
+        if let Payer::Event { event, .. } = payer {
             let used = thread_cpu_ns().saturating_sub(self.turn_began_ns);
             if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
                 event.cpu_used_ns += used;
             }
         }
+        interrupted
     }
 
     /// Commits, resets and messages, in this order: nothing leaves before what it could reveal.
