@@ -6,7 +6,7 @@ import { op_rpc_callbacks } from "ext:core/ops";
 import { complete } from "ext:facetd_rpc/00_context.js";
 import { dataCloneError, describe, packError, passable, release, revive } from "ext:facetd_rpc/10_clone.js";
 import { reviveStored } from "ext:facetd_rpc/12_stored.js";
-import { boot, cancel, construct, deliver, destroy, logError } from "ext:facetd_rpc/40_events.js";
+import { boot, cancel, construct, deliver, destroy, logError, reportUncaught } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_durable_object/00_durable_object.js";
 import "ext:facetd_loader/00_loader.js";
 import { makeConsole } from "ext:facetd_web/10_console.js";
@@ -46,7 +46,21 @@ for (const [name, value] of Object.entries(globals)) {
 for (const name of ["self", "global"]) {
   Object.defineProperty(global, name, { value: global, writable: true, configurable: true, enumerable: false });
 }
-saveGlobalThisReference(global);
+let reporting = false;
+// What a listener throws is told to this stand-in for the global object. deno_core's own way, which is
+// taken for what nobody handles, would stop the running turn; so it is always handled, and never nested.
+saveGlobalThisReference({
+  dispatchEvent(event) {
+    reportUncaught(event.error);
+    if (reporting) return false;
+    queueMicrotask(() => {
+      reporting = true;
+      Reflect.apply(EventTarget.prototype.dispatchEvent, global, [event]);
+      reporting = false;
+    });
+    return false;
+  },
+});
 setEventTargetData(global);
 for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
   Object.defineProperty(global, name, {
@@ -81,7 +95,7 @@ function start() {
     logError("Uncaught (in promise)", reason);
     return true;
   });
-  core.setReportExceptionCallback((error) => logError("Uncaught", error));
+  core.setReportExceptionCallback(reportUncaught);
   for (const [name, value] of [["console", makeConsole()], ["crypto", makeCrypto()]]) {
     Object.defineProperty(global, name, { value, writable: true, configurable: true, enumerable: false });
   }

@@ -232,15 +232,21 @@ pub fn op_rpc_answer_response<'s>(
     #[string] status_text: String,
     headers: v8::Local<'s, v8::Array>,
     body: v8::Local<'s, v8::Value>,
+    socket: v8::Local<'s, v8::Value>,
 ) -> Result<(), JsErrorBox> {
     let headers = headers_from_js(scope, headers);
     let body = body_from_js(scope, &mut state.borrow_mut(), body)?;
     let status = u16::try_from(status).unwrap_or(500);
+    let socket = match deno_core::cppgc::try_unwrap_cppgc_object::<Handle>(scope, socket) {
+        Some(handle) => Some(handle.take_socket().map_err(JsErrorBox::from_err)?),
+        None => None,
+    };
     let response = FetchResponse {
         status,
         status_text,
         headers,
         body,
+        socket,
     };
     isolate(&state.borrow()).answer(event, Ok(Answer::Response(response)));
     Ok(())
@@ -258,7 +264,10 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
         match &mut context.object {
             Some(object) => object.add_busy(-1),
             // An exported function's event runs in the context of the event that exported it.
-            None if ended.context == event => drop(contexts.remove(&event)),
+            None if ended.context == event => {
+                contexts.remove(&event);
+                isolate.drop_sockets(event);
+            }
             None => {}
         }
     }
@@ -603,7 +612,7 @@ pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,
-/// 3 no storage for stubs, 4 exported function outside RPC.
+/// 3 no storage for stubs, 4 exported function outside RPC, 5 the same in storage.
 #[op2(fast)]
 pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
     let mode = CloneMode::from_js(mode);
@@ -611,6 +620,7 @@ pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
         Handle::Target(target) => match target.kind() {
             TargetKind::Facet => 1,
             TargetKind::DynamicService => 2,
+            TargetKind::Export if mode == CloneMode::Storage => 5,
             TargetKind::Export if mode != CloneMode::Rpc => 4,
             _ if mode == CloneMode::Storage => 3,
             _ => 0,

@@ -5,15 +5,17 @@
 //! on the isolate's thread. Every number JS passes is looked up here and may be wrong: JS can be
 //! hostile, so a miss is a no-op or an error, never a panic.
 
+use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
     Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink, Message,
-    ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, Target, WorkerPort,
+    ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SocketBudget, SocketEnd, Target,
+    WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,12 +36,23 @@ pub struct Callbacks {
     pub release: v8::Global<v8::Function>,
 }
 
+/// What of its context an event is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Via {
+    /// The object itself.
+    Itself,
+    /// A function or `RpcTarget` that it passed out.
+    Export(u32),
+    /// A WebSocket that it accepted.
+    Socket(u32),
+}
+
 /// Something that waits for the input gate of an object.
 pub enum Input {
     Event {
         event: u32,
         kind: EventKind,
-        export: Option<u32>,
+        via: Via,
     },
     Completed {
         call: u32,
@@ -89,6 +102,12 @@ pub struct Call {
     pub stop: Option<facetd_core::AbortSignal>,
 }
 
+/// A WebSocket that was accepted here.
+pub struct OpenSocket {
+    pub context: u32,
+    pub end: Arc<SocketEnd>,
+}
+
 type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 pub struct IsolateState {
@@ -103,6 +122,10 @@ pub struct IsolateState {
     pub collected_workers: Rc<Cell<u32>>,
     /// The context that exported each function or `RpcTarget`.
     pub exports: RefCell<HashMap<u32, u32>>,
+    pub sockets: RefCell<HashMap<u32, OpenSocket>>,
+    /// Sockets that may not have been accepted or sent away yet, and their contexts.
+    fresh_sockets: RefCell<Vec<(u32, Weak<RefCell<Option<Arc<SocketEnd>>>>)>>,
+    pub socket_budget: SocketBudget,
     next_id: Cell<u32>,
     outbox: RefCell<Vec<(u32, Held)>>,
     /// The worker this isolate became.
@@ -129,6 +152,9 @@ impl IsolateState {
             calls: RefCell::default(),
             exports: RefCell::default(),
             collected_workers: Rc::default(),
+            sockets: RefCell::default(),
+            fresh_sockets: RefCell::default(),
+            socket_budget: SocketBudget::default(),
             next_id: Cell::new(0),
             outbox: RefCell::default(),
             worker: RefCell::default(),
@@ -149,7 +175,8 @@ impl IsolateState {
             let taken = id == 0
                 || self.contexts.borrow().contains_key(&id)
                 || self.events.borrow().contains_key(&id)
-                || self.calls.borrow().contains_key(&id);
+                || self.calls.borrow().contains_key(&id)
+                || self.sockets.borrow().contains_key(&id);
             if !taken {
                 return id;
             }
@@ -215,6 +242,36 @@ impl IsolateState {
     ) -> Option<R> {
         let mut contexts = self.contexts.borrow_mut();
         contexts.get_mut(&context)?.object.as_mut().map(f)
+    }
+
+    /// `slot` belongs to `context`, until somebody takes what is in it.
+    pub fn adopt_socket(&self, context: u32, slot: &SocketSlot) {
+        let mut fresh = self.fresh_sockets.borrow_mut();
+        if fresh.len() >= 64 && fresh.len().is_power_of_two() {
+            fresh.retain(|(_, slot)| slot.upgrade().is_some_and(|slot| slot.borrow().is_some()));
+        }
+        fresh.push((context, Rc::downgrade(slot)));
+    }
+
+    /// The context is over: the other ends of its sockets notice.
+    pub fn drop_sockets(&self, context: u32) {
+        let mut fresh = self.fresh_sockets.borrow_mut();
+        if !fresh.is_empty() {
+            fresh.retain(|(of, slot)| {
+                if *of == context {
+                    drop(slot.upgrade().map(|slot| slot.take()));
+                }
+                *of != context
+            });
+        }
+        drop(fresh);
+        self.sockets.borrow_mut().retain(|_, socket| {
+            let stays = socket.context != context;
+            if !stays {
+                socket.end.vanish();
+            }
+            stays
+        });
     }
 
     /// Sends an event on behalf of `context`; the outcome completes `call`.

@@ -6,7 +6,9 @@ import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } fr
 import { requireIo } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { fetchThrough, fixedLengths, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
+import { fetchThrough, fixedLengths, Headers, Request } from "ext:facetd_rpc/20_fetch.js";
+import { WebSocket, WebSocketPair } from "ext:facetd_websocket/00_websocket.js";
+import { Response } from "ext:facetd_websocket/10_response.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
@@ -126,6 +128,8 @@ export const globals = {
   Request,
   Response,
   Headers,
+  WebSocket,
+  WebSocketPair,
   FormData,
   Blob,
   File,

@@ -1,6 +1,6 @@
 //! The one envelope for everything that reaches user code.
 
-use crate::{AbortSignal, Body, BodyStream, ClassPort, Failure, Target};
+use crate::{AbortSignal, Body, BodyStream, ClassPort, Failure, Received, SocketEnd, Target};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -18,12 +18,23 @@ pub struct FetchRequest {
     pub cf: Option<String>,
 }
 
+impl FetchRequest {
+    /// The client wants a WebSocket.
+    pub fn asks_for_socket(&self) -> bool {
+        self.headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("upgrade") && value.eq_ignore_ascii_case("websocket")
+        })
+    }
+}
+
 #[derive(Debug)]
 pub struct FetchResponse {
     pub status: u16,
     pub status_text: String,
     pub headers: Headers,
     pub body: Body,
+    /// The client's end of a WebSocket; the status is 101 then.
+    pub socket: Option<Arc<SocketEnd>>,
 }
 
 /// A stream inside a payload: whoever unpacks the payload first has it.
@@ -63,6 +74,8 @@ pub enum EventKind {
         path: Vec<String>,
         args: Option<Payload>,
     },
+    /// What came through a WebSocket that was accepted here.
+    Socket(Received),
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.

@@ -12,6 +12,7 @@ mod limits;
 mod mailbox;
 mod output_gate;
 mod ports;
+mod socket;
 
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use event::{
@@ -23,7 +24,7 @@ pub use gate::{Entered, InputGate, Ready, SectionId};
 pub use ids::{IdError, ObjectId, UniqueKey};
 pub use limits::{
     CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, Limits,
-    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
+    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
 };
 pub use mailbox::{
     AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
@@ -34,3 +35,4 @@ pub use ports::{
     LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target, TargetKind,
     WorkerCode, WorkerPort,
 };
+pub use socket::{Parcel, Received, SocketBudget, SocketEnd, SocketMessage, socket_pair};

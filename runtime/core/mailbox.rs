@@ -73,6 +73,8 @@ pub enum EventTarget {
     Object(Arc<dyn ObjectPort>),
     /// A function or `RpcTarget` that user code passed out.
     Export(u32),
+    /// A WebSocket that was accepted in this isolate.
+    Socket(u32),
 }
 
 /// One module of a worker, by its name in the worker's virtual file tree.

@@ -220,6 +220,9 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
         "enable_ctx_exports",
         "global_navigator",
         "nodejs_compat",
+        "web_socket_auto_reply_to_close",
+        "websocket_close_reason_byte_limit",
+        "websocket_standard_binary_type",
     ]
     .into_iter()
     .filter(|flag| compatibility.enable(flag))

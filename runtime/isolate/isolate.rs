@@ -305,13 +305,15 @@ impl Isolate {
             }
             let (contexts, calls) = (self.state.contexts.borrow(), self.state.calls.borrow());
             let exports = self.state.exports.borrow();
+            let sockets = self.state.sockets.borrow();
             let stateless = |context| contexts.get(&context).is_some_and(|c| c.object.is_none());
-            // It waits for no call of its own, and nobody can call it back.
+            // It waits for no call of its own, nobody can call it back, and no message can come.
             let stuck = |number: u32, context: u32| {
                 calls
                     .values()
                     .all(|call| call.event != number && call.context != context)
                     && exports.values().all(|home| *home != context)
+                    && sockets.values().all(|socket| socket.context != context)
             };
             let waiting = events
                 .iter()
@@ -466,6 +468,7 @@ impl Isolate {
         self.state.objects.take();
         self.state.calls.take();
         self.state.exports.take();
+        self.state.sockets.take();
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();

@@ -6,10 +6,11 @@ use deno_core::cppgc::make_cppgc_object;
 use deno_core::v8;
 use facetd_core::{
     Answer, Body, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse,
-    Headers, InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready,
+    Headers, InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready, Received,
+    SocketMessage,
 };
 use facetd_rpc::{
-    Context, EventState, Input, IsolateState, ObjectContext, add_reader, deserialize,
+    Context, EventState, Handle, Input, IsolateState, ObjectContext, Via, add_reader, deserialize,
     thrown_failure,
 };
 use facetd_store::OpenOptions;
@@ -23,10 +24,17 @@ use std::time::Duration;
 const TO_ENTRYPOINT: u32 = 0;
 const TO_OBJECT: u32 = 1;
 const TO_EXPORT: u32 = 2;
+const TO_SOCKET: u32 = 3;
 const FETCH: u32 = 0;
 const RPC: u32 = 1;
 const TEST: u32 = 2;
 const DESCRIBE: u32 = 3;
+const SOCKET: u32 = 4;
+/// Of what came through a socket.
+const TEXT: u32 = 0;
+const BINARY: u32 = 1;
+const CLOSE: u32 = 2;
+const LOST: u32 = 3;
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
 
@@ -67,6 +75,13 @@ impl Isolate {
                     }
                 }
             }
+            EventTarget::Socket(socket) => {
+                let open = self.state.sockets.borrow().get(socket).map(|s| s.context);
+                match open {
+                    Some(context) => context,
+                    None => return, // ended meanwhile
+                }
+            }
             EventTarget::Object(port) => match self.object_context(port) {
                 Ok(context) => context,
                 Err(failure) => {
@@ -96,13 +111,13 @@ impl Isolate {
             let inbox = self.control.inbox.clone();
             abort.on_abort(move || inbox.send(Message::Cancelled { event: number }));
         }
-        let export = if let EventTarget::Export(export) = &target {
-            Some(*export)
-        } else {
-            None
+        let via = match &target {
+            EventTarget::Export(export) => Via::Export(*export),
+            EventTarget::Socket(socket) => Via::Socket(*socket),
+            EventTarget::Object(_) | EventTarget::Entrypoint { .. } => Via::Itself,
         };
         match target {
-            EventTarget::Object(_) | EventTarget::Export(_) => {
+            EventTarget::Object(_) | EventTarget::Export(_) | EventTarget::Socket(_) => {
                 self.state.with_object(context, |object| object.add_busy(1));
                 if let Some(input) = self.state.admit(
                     context,
@@ -110,7 +125,7 @@ impl Isolate {
                     Input::Event {
                         event: number,
                         kind,
-                        export,
+                        via,
                     },
                 ) {
                     self.run_input(context, input);
@@ -205,19 +220,13 @@ impl Isolate {
 
     fn run_input(&mut self, context: u32, input: Input) {
         match input {
-            Input::Event {
-                event,
-                kind,
-                export: None,
-            } => {
-                self.deliver(event, context, TO_OBJECT, Name::Text(None), None, kind);
-            }
-            Input::Event {
-                event,
-                kind,
-                export: Some(export),
-            } => {
-                self.deliver(event, context, TO_EXPORT, Name::Number(export), None, kind);
+            Input::Event { event, kind, via } => {
+                let (target, name) = match via {
+                    Via::Itself => (TO_OBJECT, Name::Text(None)),
+                    Via::Export(export) => (TO_EXPORT, Name::Number(export)),
+                    Via::Socket(socket) => (TO_SOCKET, Name::Number(socket)),
+                };
+                self.deliver(event, context, target, name, None, kind);
             }
             Input::Completed { call, with } => self.complete(call, with),
         }
@@ -301,6 +310,14 @@ impl Isolate {
             self.state.answer(event, Err(Failure::internal()));
             self.state.flush_outbox();
         }
+        if target == TO_SOCKET {
+            // Not an answer, so no gate holds it: the next message may come.
+            let reply = {
+                let mut events = self.state.events.borrow_mut();
+                events.get_mut(&event).and_then(|event| event.reply.take())
+            };
+            drop(reply);
+        }
     }
 
     /// Throws an object out of memory. Whoever waits for it gets `failure`.
@@ -338,6 +355,7 @@ impl Isolate {
         self.state.contexts.borrow_mut().remove(&context);
         self.state.objects.borrow_mut().remove(&port.key());
         self.control.objects.lock().remove(&port.key());
+        self.state.drop_sockets(context);
         self.databases.close(context);
         port.database_open(false);
         let destroy = self.state.callbacks().destroy.clone();
@@ -488,6 +506,25 @@ fn deliver<'s>(
             arguments.push(v8::Array::new_with_elements(scope, &names).into());
             arguments.push(args);
         }
+        EventKind::Socket(received) => {
+            arguments.push(number(scope, SOCKET));
+            match received {
+                Received::Message(SocketMessage::Text(text)) => {
+                    arguments.push(number(scope, TEXT));
+                    arguments.push(string(scope, &text));
+                }
+                Received::Message(SocketMessage::Binary(bytes)) => {
+                    arguments.push(number(scope, BINARY));
+                    arguments.push(body(scope, Body::Bytes(bytes)));
+                }
+                Received::Message(SocketMessage::Close { code, reason }) => {
+                    arguments.push(number(scope, CLOSE));
+                    arguments.push(number(scope, u32::from(code.unwrap_or(0))));
+                    arguments.push(string(scope, &reason));
+                }
+                Received::Lost => arguments.push(number(scope, LOST)),
+            }
+        }
         EventKind::Test => arguments.push(number(scope, TEST)),
         EventKind::Describe => arguments.push(number(scope, DESCRIBE)),
     }
@@ -548,12 +585,17 @@ fn outcome_arguments<'s>(
             status_text,
             headers: list,
             body: content,
+            socket,
         })) => vec![
             number(scope, 1),
             number(scope, u32::from(status)),
             string(scope, &status_text),
             headers(scope, &list),
             body(scope, content),
+            match socket {
+                Some(end) => make_cppgc_object(scope, Handle::socket(end)).into(),
+                None => v8::null(scope).into(),
+            },
         ],
         Err(Failure::Host(error)) => {
             let limit = match error.limit {
