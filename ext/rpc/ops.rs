@@ -3,13 +3,14 @@
 use crate::body;
 use crate::clone::{CloneMode, serialize, thrown_failure};
 use crate::handle::{Handle, WrongHandle};
-use crate::state::{Callbacks, IsolateState};
+use crate::state::{Callbacks, IsolateState, TOO_MUCH};
 use bytes::Bytes;
 use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    Answer, Body, BodyError, Completed, Event, EventKind, EventTarget, Failure, FetchRequest,
-    FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target, TargetKind,
+    Answer, Body, BodyError, Charge, Completed, Event, EventKind, EventTarget, Failure,
+    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target,
+    TargetKind,
 };
 use futures::FutureExt;
 use std::cell::RefCell;
@@ -303,7 +304,7 @@ pub fn op_body_write(
     if let Some(begun) = isolate.calls.borrow_mut().get_mut(&call) {
         begun.context = 0;
     }
-    let (chunk, inbox) = (Bytes::copy_from_slice(chunk), isolate.inbox.clone());
+    let inbox = isolate.inbox.clone();
     let drained = move |gone| {
         inbox.send(Message::Completed {
             call,
@@ -318,6 +319,17 @@ pub fn op_body_write(
         drained(true);
         return call;
     };
+    let Some(charge) = isolate.send_budget.charge(chunk.len()) else {
+        let cut = BodyError(TOO_MUCH.to_owned());
+        pipe.writer.take();
+        writer.fail(cut);
+        drained(true);
+        return call;
+    };
+    let chunk = Bytes::from_owner(Charged {
+        bytes: chunk.into(),
+        _charge: charge,
+    });
     // A chunk can reveal a write like any answer, so it waits like one.
     isolate.send_later(context, move |durable| match durable {
         Ok(()) => {
@@ -327,6 +339,18 @@ pub fn op_body_write(
         Err(_) => drained(true),
     });
     call
+}
+
+/// A chunk that is paid for until its last reader lets go of it.
+struct Charged {
+    bytes: Box<[u8]>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[op2]

@@ -8,9 +8,9 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink, Message,
-    ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SocketBudget, SocketEnd, Target,
-    WorkerPort,
+    Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink,
+    Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget, SocketEnd,
+    Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -91,6 +91,8 @@ pub struct EventState {
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
+    /// Given back when JS has it.
+    pub charge: Option<Charge>,
 }
 
 /// Something JS waits for.
@@ -102,11 +104,17 @@ pub struct Call {
     pub stop: Option<facetd_core::AbortSignal>,
 }
 
+/// The slot of a handle that JS may have let go of.
+type FreshSocket = Weak<RefCell<Option<Arc<SocketEnd>>>>;
+
 /// A WebSocket that was accepted here.
 pub struct OpenSocket {
     pub context: u32,
     pub end: Arc<SocketEnd>,
 }
+
+pub(crate) const TOO_MUCH: &str =
+    "Too much data is on its way from this isolate and has not been received yet.";
 
 type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
@@ -124,8 +132,8 @@ pub struct IsolateState {
     pub exports: RefCell<HashMap<u32, u32>>,
     pub sockets: RefCell<HashMap<u32, OpenSocket>>,
     /// Sockets that may not have been accepted or sent away yet, and their contexts.
-    fresh_sockets: RefCell<Vec<(u32, Weak<RefCell<Option<Arc<SocketEnd>>>>)>>,
-    pub socket_budget: SocketBudget,
+    fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
+    pub send_budget: SendBudget,
     next_id: Cell<u32>,
     outbox: RefCell<Vec<(u32, Held)>>,
     /// The worker this isolate became.
@@ -154,7 +162,7 @@ impl IsolateState {
             collected_workers: Rc::default(),
             sockets: RefCell::default(),
             fresh_sockets: RefCell::default(),
-            socket_budget: SocketBudget::default(),
+            send_budget: SendBudget::default(),
             next_id: Cell::new(0),
             outbox: RefCell::default(),
             worker: RefCell::default(),
@@ -277,7 +285,7 @@ impl IsolateState {
     /// Sends an event on behalf of `context`; the outcome completes `call`.
     ///
     /// # Errors
-    /// The event of the caller may send no more of them.
+    /// The event of the caller may send no more of them, or too much is on its way.
     pub fn send_event(
         &self,
         target: Arc<dyn Target>,
@@ -302,8 +310,13 @@ impl IsolateState {
             }
             state.sub_requests += 1;
         }
+        let Some(charge) = self.send_budget.charge(kind.cost_bytes()) else {
+            self.calls.borrow_mut().remove(&call);
+            return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+        };
         let inbox = self.inbox.clone();
-        let outgoing = self.event_completing(kind, call, &inbox);
+        let mut outgoing = self.event_completing(kind, call, &inbox);
+        outgoing.charge = Some(charge);
         self.send_later(context, move |durable| match durable {
             Ok(()) => target.send(outgoing),
             Err(failure) => outgoing.reply.send(Err(failure)),

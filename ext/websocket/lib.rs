@@ -133,7 +133,7 @@ fn send(state: &mut OpState, number: u32, message: SocketMessage) {
         return;
     };
     let end = socket.end.clone();
-    match end.pack(message, &isolate.socket_budget) {
+    match end.pack(message, &isolate.send_budget) {
         Some(parcel) => isolate.send_later(socket.context, move |durable| match durable {
             Ok(()) => end.send(parcel),
             Err(_) => end.vanish(), // the object is gone, and with it what it said last

@@ -1,6 +1,8 @@
 //! The one envelope for everything that reaches user code.
 
-use crate::{AbortSignal, Body, BodyStream, ClassPort, Failure, Received, SocketEnd, Target};
+use crate::{
+    AbortSignal, Body, BodyStream, Charge, ClassPort, Failure, Received, SocketEnd, Target,
+};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -82,6 +84,35 @@ pub enum EventKind {
     Describe,
 }
 
+impl EventKind {
+    /// About what it occupies while it is on its way. Streams pay chunk by chunk.
+    pub fn cost_bytes(&self) -> usize {
+        const ITSELF: usize = 1 << 10;
+        let content = match self {
+            Self::Fetch(request) => {
+                let headers = request.headers.iter();
+                let body = if let Body::Bytes(bytes) = &request.body {
+                    bytes.len()
+                } else {
+                    0
+                };
+                request.url.len()
+                    + headers
+                        .map(|(name, value)| name.len() + value.len())
+                        .sum::<usize>()
+                    + request.cf.as_ref().map_or(0, String::len)
+                    + body
+            }
+            Self::Rpc { path, args } => {
+                path.iter().map(String::len).sum::<usize>()
+                    + args.as_ref().map_or(0, |args| args.bytes.len())
+            }
+            Self::Socket(_) | Self::Test | Self::Describe => 0,
+        };
+        ITSELF + content
+    }
+}
+
 #[derive(Debug)]
 pub enum Answer {
     Response(FetchResponse),
@@ -126,6 +157,8 @@ pub struct Event {
     pub reply: Reply,
     /// Set when the one who asked may go away before the answer.
     pub abort: Option<AbortSignal>,
+    /// What the sender pays for it until it is delivered.
+    pub charge: Option<Charge>,
 }
 
 impl Event {
@@ -134,6 +167,7 @@ impl Event {
             kind,
             reply: Reply::new(reply),
             abort: None,
+            charge: None,
         }
     }
 }

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod budget;
 mod event;
 mod failure;
 mod gate;
@@ -15,6 +16,7 @@ mod ports;
 mod socket;
 
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
+pub use budget::{Charge, SendBudget};
 pub use event::{
     Answer, Capability, Event, EventKind, FetchRequest, FetchResponse, Headers, Outcome, Payload,
     Reply, StreamSlot,
@@ -35,4 +37,4 @@ pub use ports::{
     LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target, TargetKind,
     WorkerCode, WorkerPort,
 };
-pub use socket::{Parcel, Received, SocketBudget, SocketEnd, SocketMessage, socket_pair};
+pub use socket::{Parcel, Received, SocketEnd, SocketMessage, socket_pair};

@@ -17,9 +17,9 @@ pub const ENV_BYTES_MAX: usize = 1 << 20;
 pub const SOCKET_MESSAGE_BYTES_MAX: usize = 32 << 20;
 /// What was sent through one WebSocket and not received. A single message may be larger.
 pub const SOCKET_QUEUE_BYTES_MAX: usize = 16 << 20;
-/// The same for all WebSockets of one isolate together: neither one slow reader nor a thousand sockets without a reader
-/// fill the host's memory.
-pub const SOCKETS_BYTES_MAX: usize = 128 << 20;
+/// All that one isolate has sent (arguments, bodies, WebSocket messages) and nobody has received. Eight of the largest
+/// RPC messages.
+pub const SEND_BYTES_MAX: usize = 256 << 20;
 
 /// What one worker may use. `None` is no limit. The lower of two limits wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -5,11 +5,13 @@
 //! Always true: an end that goes away without a close message is noticed at the other as `Lost`, after
 //! everything that was sent before.
 
-use crate::limits::{SOCKET_QUEUE_BYTES_MAX, SOCKETS_BYTES_MAX};
+use crate::SendBudget;
+use crate::budget::Charge;
+use crate::limits::SOCKET_QUEUE_BYTES_MAX;
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -49,28 +51,6 @@ pub enum Received {
     Message(SocketMessage),
     /// The other end has gone away without saying so.
     Lost,
-}
-
-/// Bytes that one isolate has sent and nobody has received. Shared by all its sockets.
-#[derive(Clone, Debug, Default)]
-pub struct SocketBudget(Arc<AtomicUsize>);
-
-/// Part of a budget, given back when dropped.
-#[derive(Debug)]
-struct Charge(SocketBudget, usize);
-
-impl SocketBudget {
-    fn charge(&self, bytes: usize) -> Option<Charge> {
-        let before = self.0.fetch_add(bytes, Ordering::AcqRel);
-        let charge = Charge(self.clone(), bytes);
-        (before + bytes <= SOCKETS_BYTES_MAX).then_some(charge)
-    }
-}
-
-impl Drop for Charge {
-    fn drop(&mut self) {
-        self.0.0.fetch_sub(self.1, Ordering::AcqRel);
-    }
 }
 
 /// A message and its share of a budget.
@@ -210,7 +190,7 @@ pub fn socket_pair() -> (Arc<SocketEnd>, Arc<SocketEnd>) {
 impl SocketEnd {
     /// Packs a message that is sent later, and counts it as buffered from now on. `None`: too much waits
     /// already, here or in the whole budget.
-    pub fn pack(&self, message: SocketMessage, budget: &SocketBudget) -> Option<Parcel> {
+    pub fn pack(&self, message: SocketMessage, budget: &SendBudget) -> Option<Parcel> {
         let charge = budget.charge(message.cost_bytes())?;
         let mut state = self.outgoing.lock();
         let buffered = state.buffered_bytes + message.payload_bytes();
@@ -304,6 +284,7 @@ impl Drop for SocketEnd {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::SEND_BYTES_MAX;
     use futures::executor::block_on;
     use std::future::poll_fn;
     use std::sync::mpsc;
@@ -363,9 +344,9 @@ mod tests {
 
     #[test]
     fn a_budget_bounds_what_nobody_receives() {
-        let budget = SocketBudget::default();
+        let budget = SendBudget::default();
         let pairs: Vec<_> = (0..10).map(|_| socket_pair()).collect();
-        let chunk = SocketMessage::Binary(vec![0; SOCKETS_BYTES_MAX / 4].into());
+        let chunk = SocketMessage::Binary(vec![0; SEND_BYTES_MAX / 4].into());
         for (a, _) in &pairs {
             if let Some(parcel) = a.pack(chunk.clone(), &budget) {
                 a.send(parcel);
@@ -377,16 +358,12 @@ mod tests {
         assert!(!lost(&pairs[0].1), "the first fits");
         assert!(lost(&pairs[9].1), "the last is cut off instead");
         drop(pairs);
-        assert_eq!(
-            budget.0.load(Ordering::Acquire),
-            0,
-            "all of it is given back"
-        );
+        assert_eq!(budget.used_bytes(), 0, "all of it is given back");
     }
 
     #[test]
     fn one_socket_holds_one_large_message_or_several_small_ones() {
-        let budget = SocketBudget::default();
+        let budget = SendBudget::default();
         let (a, b) = socket_pair();
         let message = |bytes: usize| SocketMessage::Binary(vec![0; bytes].into());
         let large = a.pack(message(SOCKET_QUEUE_BYTES_MAX * 2), &budget);
@@ -405,7 +382,7 @@ mod tests {
             Some(Received::Lost),
             "what was not received is lost"
         );
-        assert_eq!(budget.0.load(Ordering::Acquire), 0, "and given back");
+        assert_eq!(budget.used_bytes(), 0, "and given back");
     }
 
     #[test]

@@ -119,7 +119,12 @@ impl Network {
 
 impl Target for Network {
     fn send(&self, event: Event) {
-        let Event { kind, reply, abort } = event;
+        let Event {
+            kind,
+            reply,
+            abort,
+            charge,
+        } = event;
         let EventKind::Fetch(request) = kind else {
             let text = "The global outbound has no RPC methods.";
             reply.send(Err(Failure::type_error(text)));
@@ -134,6 +139,7 @@ impl Target for Network {
         let egress = self.egress;
         let task = self.runtime.spawn(async move {
             reply.send(fetch(client, egress, request, upgrade).await);
+            drop(charge);
         });
         if let Some(abort) = abort {
             let task = task.abort_handle();

@@ -55,7 +55,12 @@ impl Isolate {
             event.reply.send(Err(failure.clone()));
             return;
         }
-        let Event { kind, reply, abort } = event;
+        let Event {
+            kind,
+            reply,
+            abort,
+            charge,
+        } = event;
         let number = self.state.next_id();
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
@@ -105,6 +110,7 @@ impl Isolate {
             cpu_used_ns: 0,
             sub_requests: 0,
             keep,
+            charge,
         };
         self.state.events.borrow_mut().insert(number, known);
         if let Some(abort) = abort {
@@ -305,6 +311,9 @@ impl Isolate {
         let delivered = self.turn(Payer::Event { event, context }, |scope, state| {
             deliver(scope, state, event, context, target, name, props, kind)
         });
+        if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
+            event.charge = None;
+        }
         if delivered == Some(None) {
             // Our own JS threw before it could answer: never user code's doing.
             self.state.answer(event, Err(Failure::internal()));

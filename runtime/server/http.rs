@@ -86,6 +86,7 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
         kind: EventKind::Fetch(request),
         reply: Reply::new(move |outcome| drop(told.send(outcome))),
         abort: Some(disconnect.abort.clone()),
+        charge: None,
     });
     let outcome: Outcome = outcome
         .await
