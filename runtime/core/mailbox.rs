@@ -94,6 +94,17 @@ pub enum ModuleSource {
     Wasm(Arc<[u8]>),
 }
 
+impl ModuleSource {
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Self::EsModule(text) | Self::CommonJs(text) | Self::Text(text) | Self::Json(text) => {
+                text.len()
+            }
+            Self::Data(bytes) | Self::Wasm(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Everything an isolate needs to become a worker.
 pub struct WorkerBundle {
     pub name: String,

@@ -7,6 +7,7 @@
 mod allocator;
 mod blobs;
 mod control;
+mod descriptors;
 mod extensions;
 mod isolate;
 mod memory;

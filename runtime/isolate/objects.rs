@@ -1,5 +1,6 @@
 //! Objects in this isolate: constructing, delivering, resetting, evicting.
 
+use crate::descriptors;
 use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::cppgc::make_cppgc_object;
@@ -13,6 +14,7 @@ use facetd_rpc::{
     Context, EventState, Handle, Input, IsolateState, ObjectContext, Via, add_reader, deserialize,
     thrown_failure,
 };
+use facetd_storage::Databases;
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::rc::Rc;
@@ -37,6 +39,9 @@ const CLOSE: u32 = 2;
 const LOST: u32 = 3;
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
+
+const OVERLOADED: &str =
+    "Durable Object is overloaded. Too many objects are open at the same time.";
 
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
@@ -160,6 +165,7 @@ impl Isolate {
     }
 
     fn construct(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+        self.make_room()?;
         let start = port.start();
         let context = self.state.next_id();
         let control = self.control.clone();
@@ -375,6 +381,42 @@ impl Isolate {
         let this = v8::undefined(scope).into();
         let number = v8::Integer::new_from_unsigned(scope, context).into();
         destroy.call(scope, this, &[number]);
+    }
+
+    /// Each open database holds descriptors of the process. An isolate that has its share of them gives
+    /// up the object that was idle for longest before it opens one more.
+    ///
+    /// # Errors
+    /// All of its objects are busy.
+    fn make_room(&mut self) -> Result<(), Failure> {
+        let most = descriptors::databases_max();
+        let (share, of_all) = if self.state.dynamic.get() {
+            (most / 4, most * 3 / 4)
+        } else {
+            (most / 2, most)
+        };
+        if self.databases.open_here() < share && Databases::open_anywhere() < of_all {
+            return Ok(());
+        }
+        let idlest = {
+            let contexts = self.state.contexts.borrow();
+            let idle = contexts.iter().filter_map(|(context, known)| {
+                let object = known.object.as_ref()?;
+                Some((object.idle_since?, *context, object.port.clone()))
+            });
+            idle.min_by_key(|(since, ..)| *since)
+        };
+        match idlest {
+            Some((_, context, port)) => {
+                self.forget_object(context, &port);
+                Ok(())
+            }
+            None => Err(facetd_core::HostError {
+                overloaded: true,
+                ..facetd_core::HostError::new("Error", OVERLOADED)
+            }
+            .into()),
+        }
     }
 
     /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
