@@ -255,13 +255,7 @@ function settle(event, result, done) {
 const NO_FETCH = "Handler does not export a fetch() function.";
 
 function fetchEvent(event, targetKind, object, name, props, method, url, headers, body, cf) {
-  const request = requestFromWire(method, url, headers, body);
-  Object.defineProperty(request, "cf", {
-    value: cf === null ? undefined : JSON.parse(cf),
-    configurable: true,
-    enumerable: true,
-    writable: true,
-  });
+  const request = requestFromWire(method, url, headers, body, cf);
   event.request = request;
   let result;
   if (targetKind === 1) {

@@ -6,7 +6,8 @@ import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } fr
 import { requireIo } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { fetchThrough, fixedLengths, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
+import { knownLengths } from "ext:facetd_rpc/18_body.js";
+import { fetchThrough, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
@@ -26,7 +27,7 @@ const { structuredClone } = core.loadExtScript("ext:deno_web/02_structured_clone
 
 async function fetch(input, init) {
   const io = requireIo();
-  return fetchThrough(io, () => op_rpc_outbound(), input, init);
+  return fetchThrough(io, () => op_rpc_outbound(), input, init, "ServiceWorkerGlobalScope");
 }
 
 class Navigator {
@@ -77,7 +78,7 @@ class FixedLengthStream extends streams.TransformStream {
         if (seen < expected) throw new TypeError("FixedLengthStream did not see all expected bytes before close().");
       },
     });
-    fixedLengths.set(this.readable, Number(expected));
+    knownLengths.set(this.readable, Number(expected));
   }
 }
 
