@@ -31,5 +31,14 @@ deno_core::extension!(
     facetd_web,
     deps = [facetd_rpc],
     ops = [op_web_starting, op_web_elapsed_ms, op_web_now_ms],
-    esm = [dir ".", "00_timers.js", "10_console.js", "20_crypto.js", "30_globals.js"],
+    esm = [
+        dir ".",
+        "00_timers.js",
+        "10_console.js",
+        "20_crypto.js",
+        "22_encoding_and_url.js",
+        "24_events.js",
+        "26_streams.js",
+        "30_globals.js",
+    ],
 );
