@@ -2,14 +2,14 @@
 // API: https://developers.cloudflare.com/workers/runtime-apis/web-standards/
 
 import { core } from "ext:core/mod.js";
-import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } from "ext:core/ops";
+import { op_rpc_outbound } from "ext:core/ops";
 import { requireIo } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
-import { override } from "ext:facetd_rpc/16_overlay.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
 import { fetchThrough, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import { atob, btoa, structuredClone, TextDecoder, TextDecoderStream, URL } from "ext:facetd_web/22_encoding_and_url.js";
+import { installClock } from "ext:facetd_web/05_clock.js";
 import { ServiceWorkerGlobalScope, WorkerGlobalScope } from "ext:facetd_web/24_events.js";
 import { FixedLengthStream, IdentityTransformStream } from "ext:facetd_web/26_streams.js";
 import * as timers from "ext:facetd_web/00_timers.js";
@@ -59,19 +59,6 @@ class Navigator {
   }
 }
 
-// No clock runs while the top level does: a start must come out the same every time.
-function installClock() {
-  const now = () => (op_web_starting() ? 0 : op_web_now_ms());
-  Object.defineProperty(Date, "now", { value: now, writable: true, configurable: true });
-  override(perf.Performance.prototype, {
-    now() {
-      return op_web_starting() ? 0 : op_web_elapsed_ms();
-    },
-    get timeOrigin() {
-      return 0;
-    },
-  });
-}
 installClock();
 
 /** What Cache API calls answer where no cache is configured: nothing is ever found. */

@@ -34,6 +34,7 @@ deno_core::extension!(
     esm = [
         dir ".",
         "00_timers.js",
+        "05_clock.js",
         "10_console.js",
         "20_crypto.js",
         "22_encoding_and_url.js",
