@@ -15,6 +15,7 @@ import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/0
 import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
@@ -93,6 +94,9 @@ class ExecutionContext {
     this.#event = event;
     this.props = props;
     this.exports = worker.ctxExports;
+  }
+  get tracing() {
+    return tracing;
   }
   waitUntil(promise) {
     requirePromise(promise, "ExecutionContext");

@@ -65,6 +65,7 @@ deno_core::extension!(
         "19_response.js",
         "20_fetch.js",
         "30_stub.js",
+        "35_tracing.js",
         "40_events.js",
     ],
 );
