@@ -453,6 +453,7 @@ export function boot(phase, ...args) {
 
 function bootEnv(bindings, env, namespaces, flags) {
   worker.flags = new Set(flags);
+  types.errorsKeepOwn = worker.flags.has("enhanced_error_serialization");
   if (env !== undefined) Object.assign(worker.env, env);
   types.reviving = "ServiceStub";
   hooks.applyFlags(worker.flags);
