@@ -11,12 +11,9 @@ import "ext:facetd_durable_object/00_durable_object.js";
 import "ext:facetd_loader/00_loader.js";
 import { makeConsole } from "ext:facetd_web/10_console.js";
 import { makeCrypto } from "ext:facetd_web/20_crypto.js";
+import { makeScope, tellOfRejection } from "ext:facetd_web/24_events.js";
 import { globals } from "ext:facetd_web/30_globals.js";
 import { builtins } from "ext:facetd_js/workers.js";
-
-const { defineEventHandler, saveGlobalThisReference, setEventTargetData, EventTarget } = core.loadExtScript(
-  "ext:deno_web/02_event.js",
-);
 
 const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
@@ -46,30 +43,8 @@ for (const [name, value] of Object.entries(globals)) {
 for (const name of ["self", "global"]) {
   Object.defineProperty(global, name, { value: global, writable: true, configurable: true, enumerable: false });
 }
-let reporting = false;
-// What a listener throws is told to this stand-in for the global object. deno_core's own way, which is
-// taken for what nobody handles, would stop the running turn; so it is always handled, and never nested.
-saveGlobalThisReference({
-  dispatchEvent(event) {
-    reportUncaught(event.error);
-    if (reporting) return false;
-    queueMicrotask(() => {
-      reporting = true;
-      Reflect.apply(EventTarget.prototype.dispatchEvent, global, [event]);
-      reporting = false;
-    });
-    return false;
-  },
-});
-setEventTargetData(global);
-for (const name of ["addEventListener", "removeEventListener", "dispatchEvent"]) {
-  Object.defineProperty(global, name, {
-    value: (...args) => Reflect.apply(EventTarget.prototype[name], global, args),
-    writable: true,
-    configurable: true,
-    enumerable: false,
-  });
-}
+Object.defineProperty(global, "origin", { value: "null", writable: false, configurable: true, enumerable: true });
+makeScope(global);
 
 /**
  * Called by Rust in every isolate that was made from the snapshot, before any user code.
@@ -91,8 +66,8 @@ function start() {
     cancel,
     release,
   });
-  core.setUnhandledPromiseRejectionHandler((_promise, reason) => {
-    logError("Uncaught (in promise)", reason);
+  core.setUnhandledPromiseRejectionHandler((promise, reason) => {
+    if (tellOfRejection(global, promise, reason)) logError("Uncaught (in promise)", reason);
     return true;
   });
   core.setReportExceptionCallback(reportUncaught);

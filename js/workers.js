@@ -5,6 +5,7 @@ import { core } from "ext:core/mod.js";
 import { op_isolate_abort } from "ext:core/ops";
 import { DurableObject, waitUntil, worker, WorkerEntrypoint, WorkflowEntrypoint } from "ext:facetd_rpc/40_events.js";
 import { RpcPromise, RpcProperty, RpcStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { getAsyncContext, setAsyncContext } = core;
 
@@ -58,9 +59,16 @@ const workers = {
   withExports: (exports, run) => withValues({ [kExports]: exports }, run),
   withEnvAndExports: (env, exports, run) => withValues({ [kEnv]: env, [kExports]: exports }, run),
   abortIsolate,
-  cache: undefined,
-  tracing: undefined,
-  restore: undefined,
+  cache: {},
+  tracing,
+  restore: Symbol("cloudflare:workers:restore"),
+};
+
+// TODO(sockets): importable, because libraries import it before they know whether they need it.
+const sockets = {
+  connect(_address, _options) {
+    throw new Error("TCP sockets are not supported yet.");
+  },
 };
 
 /** Runs `make` on the first call. */
@@ -82,6 +90,7 @@ const asyncHooks = once(() =>
 /** Names to functions that give `[default export, named exports]`. */
 export const builtins = {
   __proto__: null,
+  "cloudflare:sockets": () => [undefined, sockets],
   "cloudflare:workers": () => [undefined, workers],
   "node:assert": () => [assert(), assert()],
   "node:assert/strict": () => [assert().strict, assert().strict],

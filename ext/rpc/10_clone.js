@@ -85,6 +85,8 @@ export const types = {
   stored: [],
   RpcTarget: undefined,
   describeBody: undefined,
+  /** Own properties of errors cross: `enhanced_error_serialization`. */
+  errorsKeepOwn: true,
   reviveRequest: undefined,
   reviveResponse: undefined,
   reviveStream: undefined,
@@ -290,10 +292,12 @@ export function packError(thrown) {
       : { text: String(thrown) };
   }
   const own = {};
-  for (const key of Object.keys(thrown)) {
-    if (key !== "remote") own[key] = thrown[key];
+  if (types.errorsKeepOwn) {
+    for (const key of Object.keys(thrown)) {
+      if (key !== "remote") own[key] = thrown[key];
+    }
+    for (const key of ["cause", "errors"]) if (Object.hasOwn(thrown, key)) own[key] = thrown[key];
   }
-  for (const key of ["cause", "errors"]) if (Object.hasOwn(thrown, key)) own[key] = thrown[key];
   const packed = {
     class: nativeClassOf(thrown),
     name: String(thrown.name),

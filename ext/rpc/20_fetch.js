@@ -6,13 +6,15 @@ import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch }
 import { types, unsupported } from "ext:facetd_rpc/10_clone.js";
 import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
+import { Headers } from "ext:facetd_rpc/17_headers.js";
+import { knownLengths, USED_TWICE } from "ext:facetd_rpc/18_body.js";
+import { cfText, makeRequest, Request } from "ext:facetd_rpc/19_request.js";
+import { Response } from "ext:facetd_rpc/19_response.js";
 
-const { Headers, headersEntries, headerListFromHeaders } = core.loadExtScript("ext:deno_fetch/20_headers.js");
+const { headersEntries } = core.loadExtScript("ext:deno_fetch/20_headers.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
-const { Request, fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript(
-  "ext:deno_fetch/23_request.js",
-);
-const { Response, fromInnerResponse, newInnerResponse, nullBodyStatus, redirectStatus, toInnerResponse, responseBodyUsed } =
+const { fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const { fromInnerResponse, newInnerResponse, nullBodyStatus, redirectStatus, toInnerResponse, responseBodyUsed } =
   core.loadExtScript("ext:deno_fetch/23_response.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, isReadableStreamDisturbed } = streams;
@@ -21,8 +23,6 @@ const { atob } = core.loadExtScript("ext:deno_web/05_base64.js");
 const { Blob, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
 
 const REDIRECTS_MAX = 20;
-const USED_TWICE =
-  "Body has already been used. It can only be used once. Use tee() first if you need to read it twice.";
 
 export function flatHeaders(list) {
   const flat = [];
@@ -49,12 +49,9 @@ function streamToWire(io, stream, length) {
     stream.getReader();
     return [backing.rid];
   }
-  const rid = op_body_pipe(length ?? fixedLengths.get(stream) ?? -1);
+  const rid = op_body_pipe(length ?? knownLengths.get(stream) ?? -1);
   return [rid, pump(io, stream, rid)];
 }
-
-/** Byte lengths of the readable sides of FixedLengthStreams. */
-export const fixedLengths = new WeakMap();
 
 async function pump(io, stream, rid) {
   const reader = stream.getReader();
@@ -108,9 +105,11 @@ export function bodyFromWire(wire) {
   return body;
 }
 
-export function requestFromWire(method, url, headers, body) {
+/** @param {string?} cf JSON */
+export function requestFromWire(method, url, headers, body, cf) {
   const inner = newInnerRequest(method, url, () => pairs(headers), bodyFromWire(body), false);
   inner.redirectMode = "manual";
+  inner.cfText = cf ?? undefined;
   return fromInnerRequest(inner, "immutable");
 }
 
@@ -130,19 +129,24 @@ export function responseToWire(io, response) {
   return [inner.status, inner.statusMessage, flatHeaders(inner.headerList), body, pumped];
 }
 
-function absolute(input, init) {
-  if (input === undefined) {
-    throw new TypeError("Failed to execute 'fetch' on 'Fetcher': parameter 1 is not of type 'Request or string'.");
+/** The request that `fetch(input, init)` of a `kind` sends. */
+function requestOf(input, init, kind) {
+  const where = `Failed to execute 'fetch' on '${kind}':`;
+  if (input === undefined) throw new TypeError(`${where} parameter 1 is not of type 'Request or string'.`);
+  if (init === undefined && input instanceof Request) {
+    if (toInnerRequest(input).body?.unusable()) {
+      throw new TypeError("Cannot reconstruct a Request with a used body.");
+    }
+    return input;
   }
-  if (input instanceof Request) return init === undefined ? input : new Request(input, init);
-  const text = String(input);
-  let url;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new TypeError(`Invalid URL: ${text}`);
-  }
-  return new Request(url.href, init);
+  return makeRequest(input, init, where);
+}
+
+/** Bytes in a body that is about to be sent; undefined if only its end will tell. */
+function lengthOf(body, wire) {
+  if (wire === null) return undefined;
+  if (typeof wire !== "number") return wire.byteLength;
+  return body.length ?? knownLengths.get(body.streamOrStatic) ?? undefined;
 }
 
 function repeatable(body) {
@@ -154,15 +158,11 @@ function repeatable(body) {
 /**
  * `fetch()` through a stub. Redirects are followed through the same stub.
  * @param {object} handleOf gives the handle to send through
+ * @param {string} kind the class whose `fetch` it is, for error texts
  */
-export async function fetchThrough(io, handleOf, input, init) {
-  const request = absolute(input, init);
+export async function fetchThrough(io, handleOf, input, init, kind = "Fetcher") {
+  const request = requestOf(input, init, kind);
   const inner = toInnerRequest(request);
-  if (inner.redirectMode === "error") {
-    throw new TypeError(
-      'Invalid redirect value, must be one of "follow" or "manual" ("error" won\'t be implemented since it does not make sense at the edge; use "manual" and check the response status code).',
-    );
-  }
   const signal = init?.signal ?? (input instanceof Request ? input.signal : undefined);
   if (signal?.aborted) throw signal.reason;
   if (!/^https?:/.test(inner.url())) {
@@ -178,11 +178,16 @@ export async function fetchThrough(io, handleOf, input, init) {
   if (upgrade) headers = headers.map(([name, value]) => [name, /^upgrade$/i.test(name) ? "websocket" : value]);
   let [body, pumped] = upgrade ? [null] : bodyToWire(io, inner.body);
   pumped?.catch(() => {});
+  if (typeof body === "string") body = core.encode(body);
+  const length = lengthOf(inner.body, body);
+  if (length !== undefined && !headers.some(([name]) => name.toLowerCase() === "content-length")) {
+    headers = [...headers, ["content-length", String(length)]];
+  }
+  const cf = cfText(inner) ?? null;
   const urls = [];
   for (let hop = 0; ; hop++) {
-    const cf = init?.cf ?? request[kCf];
     const [status, text, list, wire, socket] = await sendOnce(
-      io, handleOf(), method, url, flatHeaders(headers), body, cf === undefined ? null : JSON.stringify(cf), signal,
+      io, handleOf(), method, url, flatHeaders(headers), body, cf, signal,
     );
     urls.push(url);
     const location = follow && redirectStatus(status) ? locationOf(list) : undefined;
@@ -268,9 +273,6 @@ function keepWhile(io, pumped) {
   const letGo = types.hold(io);
   pumped.then(letGo, letGo);
 }
-
-/** Where `request.cf` is kept. */
-export const kCf = Symbol("cf");
 
 types.Headers = Headers;
 types.Request = Request;

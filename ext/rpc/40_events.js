@@ -15,6 +15,7 @@ import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/0
 import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
@@ -100,6 +101,9 @@ class ExecutionContext {
     this.#event = event;
     this.props = props;
     this.exports = worker.ctxExports;
+  }
+  get tracing() {
+    return tracing;
   }
   waitUntil(promise) {
     requirePromise(promise, "ExecutionContext");
@@ -307,13 +311,7 @@ function settle(event, result, done) {
 const NO_FETCH = "Handler does not export a fetch() function.";
 
 function fetchEvent(event, targetKind, object, name, props, method, url, headers, body, cf) {
-  const request = requestFromWire(method, url, headers, body);
-  Object.defineProperty(request, "cf", {
-    value: cf === null ? undefined : JSON.parse(cf),
-    configurable: true,
-    enumerable: true,
-    writable: true,
-  });
+  const request = requestFromWire(method, url, headers, body, cf);
   event.request = request;
   let result;
   if (targetKind === 1) {
@@ -507,6 +505,7 @@ export function boot(phase, ...args) {
 
 function bootEnv(bindings, env, namespaces, flags) {
   worker.flags = new Set(flags);
+  types.errorsKeepOwn = worker.flags.has("enhanced_error_serialization");
   if (env !== undefined) Object.assign(worker.env, env);
   types.reviving = "ServiceStub";
   hooks.applyFlags(worker.flags);

@@ -1,13 +1,18 @@
 // Timers that live and die with the context that set them.
 // API: https://developers.cloudflare.com/workers/runtime-apis/web-standards/#timers
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import { op_timer_start } from "ext:core/ops";
 import { forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { logError } from "ext:facetd_rpc/40_events.js";
 
 const { getAsyncContext } = core;
-const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+const { ObjectPrototypeIsPrototypeOf } = primordials;
+const { AbortSignalPrototype } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
+
+function isSignal(value) {
+  return ObjectPrototypeIsPrototypeOf(AbortSignalPrototype, value);
+}
 
 /** Active timers: number to `{ io, call }`. */
 const timers = new Map();
@@ -105,9 +110,13 @@ class Scheduler {
   wait(delay, options) {
     return new Promise((resolve, reject) => {
       const signal = options?.signal;
-      const aborted = () => new DOMException("The operation was aborted", "AbortError");
+      if (signal !== undefined && !isSignal(signal)) {
+        throw new TypeError(
+          "Incorrect type for the 'signal' field on 'WaitOptions': the provided value is not of type 'AbortSignal'.",
+        );
+      }
       if (signal?.aborted) {
-        reject(aborted());
+        reject(signal.reason);
         return;
       }
       const number = start(() => {
@@ -116,7 +125,7 @@ class Scheduler {
       }, delay, [], false);
       const stop = () => {
         clear(number);
-        reject(aborted());
+        reject(signal.reason);
       };
       signal?.addEventListener("abort", stop, { once: true });
     });

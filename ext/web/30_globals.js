@@ -2,21 +2,24 @@
 // API: https://developers.cloudflare.com/workers/runtime-apis/web-standards/
 
 import { core } from "ext:core/mod.js";
-import { op_web_elapsed_ms, op_web_now_ms, op_web_starting, op_rpc_outbound } from "ext:core/ops";
+import { op_rpc_outbound } from "ext:core/ops";
 import { requireIo } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { fetchThrough, fixedLengths, Headers, Request } from "ext:facetd_rpc/20_fetch.js";
+import { fetchThrough, Headers, Request } from "ext:facetd_rpc/20_fetch.js";
 import { WebSocket, WebSocketPair } from "ext:facetd_websocket/00_websocket.js";
 import { Response } from "ext:facetd_websocket/10_response.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
+import { atob, btoa, structuredClone, TextDecoder, TextDecoderStream, URL } from "ext:facetd_web/22_encoding_and_url.js";
+import { installClock } from "ext:facetd_web/05_clock.js";
+import { ServiceWorkerGlobalScope, WorkerGlobalScope } from "ext:facetd_web/24_events.js";
+import { FixedLengthStream, IdentityTransformStream } from "ext:facetd_web/26_streams.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
-const { URL, URLSearchParams } = core.loadExtScript("ext:deno_web/00_url.js");
+const { URLSearchParams } = core.loadExtScript("ext:deno_web/00_url.js");
 const { URLPattern } = core.loadExtScript("ext:deno_web/01_urlpattern.js");
 const events = core.loadExtScript("ext:deno_web/02_event.js");
 const { AbortController, AbortSignal } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
-const { atob, btoa } = core.loadExtScript("ext:deno_web/05_base64.js");
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
 const { Blob, File } = core.loadExtScript("ext:deno_web/09_file.js");
@@ -24,14 +27,23 @@ const { CompressionStream, DecompressionStream } = core.loadExtScript("ext:deno_
 const perf = core.loadExtScript("ext:deno_web/15_performance.js");
 const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { FormData } = core.loadExtScript("ext:deno_fetch/21_formdata.js");
-const { structuredClone } = core.loadExtScript("ext:deno_web/02_structured_clone.js");
 
 async function fetch(input, init) {
   const io = requireIo();
-  return fetchThrough(io, () => op_rpc_outbound(), input, init);
+  return fetchThrough(io, () => op_rpc_outbound(), input, init, "ServiceWorkerGlobalScope");
+}
+
+/** What `make` passes to show that it is not user code that constructs. */
+const kOurs = Symbol("ours");
+
+function requireOurs(key) {
+  if (key !== kOurs) throw new TypeError("Illegal constructor");
 }
 
 class Navigator {
+  constructor(key) {
+    requireOurs(key);
+  }
   get userAgent() {
     return "Cloudflare-Workers";
   }
@@ -49,52 +61,13 @@ class Navigator {
   }
 }
 
-/** A byte pipe: what is written is read. */
-class IdentityTransformStream extends streams.TransformStream {
-  constructor() {
-    super({
-      transform(chunk, controller) {
-        if (chunk instanceof ArrayBuffer) chunk = new Uint8Array(chunk);
-        if (!ArrayBuffer.isView(chunk)) {
-          throw new TypeError("This TransformStream is being used as a byte stream, but received an object of non-ArrayBuffer/ArrayBufferView type on its writable side.");
-        }
-        controller.enqueue(new Uint8Array(chunk.buffer, chunk.byteOffset, chunk.byteLength));
-      },
-    });
-  }
-}
-
-class FixedLengthStream extends streams.TransformStream {
-  constructor(length) {
-    const expected = BigInt(length);
-    let seen = 0n;
-    super({
-      transform(chunk, controller) {
-        const bytes = chunk instanceof ArrayBuffer ? new Uint8Array(chunk) : chunk;
-        seen += BigInt(bytes.byteLength);
-        if (seen > expected) throw new TypeError("Attempt to write too many bytes through a FixedLengthStream.");
-        controller.enqueue(bytes);
-      },
-      flush() {
-        if (seen < expected) throw new TypeError("FixedLengthStream did not see all expected bytes before close().");
-      },
-    });
-    fixedLengths.set(this.readable, Number(expected));
-  }
-}
-
-// No clock runs while the top level does: a start must come out the same every time.
-function installClock() {
-  const now = () => (op_web_starting() ? 0 : op_web_now_ms());
-  Object.defineProperty(Date, "now", { value: now, writable: true, configurable: true });
-  perf.performance.constructor.prototype.now = function () {
-    return op_web_starting() ? 0 : op_web_elapsed_ms();
-  };
-}
 installClock();
 
 /** What Cache API calls answer where no cache is configured: nothing is ever found. */
 class Cache {
+  constructor(key) {
+    requireOurs(key);
+  }
   async match() {
     return undefined;
   }
@@ -104,23 +77,17 @@ class Cache {
   }
 }
 class CacheStorage {
-  default = new Cache();
+  constructor(key) {
+    requireOurs(key);
+    this.default = new Cache(kOurs);
+  }
   async open() {
-    return new Cache();
+    return new Cache(kOurs);
   }
 }
 
-const legacy = [
-  "ServiceWorkerGlobalScope",
-  "WorkerGlobalScope",
-  "ExtendableEvent",
-  "FetchEvent",
-  "ScheduledEvent",
-  "TailEvent",
-  "TraceEvent",
-];
-
-class Body {}
+/** Names without use: the platform has them for service workers, and none of them can be constructed. */
+const NAMES_ONLY = ["Body", "ExtendableEvent", "FetchEvent", "ScheduledEvent", "TailEvent", "TraceEvent"];
 
 /** Everything a worker finds in its global scope. */
 export const globals = {
@@ -133,7 +100,6 @@ export const globals = {
   FormData,
   Blob,
   File,
-  Body,
   ReadableStream: streams.ReadableStream,
   ReadableStreamDefaultReader: streams.ReadableStreamDefaultReader,
   ReadableStreamBYOBReader: streams.ReadableStreamBYOBReader,
@@ -152,9 +118,9 @@ export const globals = {
   CompressionStream,
   DecompressionStream,
   TextEncoderStream: encoding.TextEncoderStream,
-  TextDecoderStream: encoding.TextDecoderStream,
+  TextDecoderStream,
   TextEncoder: encoding.TextEncoder,
-  TextDecoder: encoding.TextDecoder,
+  TextDecoder,
   atob,
   btoa,
   URL,
@@ -190,11 +156,13 @@ export const globals = {
   PerformanceMeasure: perf.PerformanceMeasure,
   PerformanceObserver: perf.PerformanceObserver,
   PerformanceObserverEntryList: perf.PerformanceObserverEntryList,
+  ServiceWorkerGlobalScope,
+  WorkerGlobalScope,
   Navigator,
-  navigator: new Navigator(),
+  navigator: new Navigator(kOurs),
   Cache,
   CacheStorage,
-  caches: new CacheStorage(),
+  caches: new CacheStorage(kOurs),
   Cloudflare: { compatibilityFlags: {} },
 };
 types.AbortSignal = AbortSignal;
@@ -204,6 +172,9 @@ for (const value of Object.values(globals)) {
 
 /** What depends on compatibility flags. Called when the worker is known, before its code runs. */
 hooks.applyFlags = (flags) => {
+  const inForce = { __proto__: null };
+  for (const flag of flags) inForce[flag] = true;
+  globalThis.Cloudflare.compatibilityFlags = Object.freeze(inForce);
   if (!flags.has("global_navigator")) delete globalThis.navigator;
   if (!flags.has("nodejs_compat")) {
     for (const name of ["global", "setImmediate", "clearImmediate"]) delete globalThis[name];
@@ -211,4 +182,10 @@ hooks.applyFlags = (flags) => {
   }
 };
 
-for (const name of legacy) globals[name] = { [name]: class {} }[name];
+for (const name of NAMES_ONLY) {
+  globals[name] = { [name]: class {
+    constructor() {
+      requireOurs();
+    }
+  } }[name];
+}

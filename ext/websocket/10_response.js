@@ -4,19 +4,16 @@
 // The class itself is deno_fetch's. Only its constructor is replaced: the prototype stays, so that
 // responses made by either are one type.
 
+import { override, readOnly, requireNew, takeOver } from "ext:facetd_rpc/16_overlay.js";
 import { Response as Base } from "ext:facetd_rpc/20_fetch.js";
 import { carry, socketOf, WebSocket } from "ext:facetd_websocket/00_websocket.js";
 
-const { construct } = Reflect;
+const { apply, construct } = Reflect;
 const NULL_BODY_STATUS = [101, 204, 205, 304];
 
 /** @type {typeof globalThis.Response} */
 export function Response(body = null, init = undefined) {
-  if (new.target === undefined) {
-    throw new TypeError(
-      "Failed to construct 'Response': Please use the 'new' operator, this object constructor cannot be called as a function.",
-    );
-  }
+  requireNew(new.target, "Response");
   const socket = socketIn(init);
   const status = init?.status ?? 200;
   if (socket !== null && status !== 101) {
@@ -45,30 +42,18 @@ function socketIn(init) {
   );
 }
 
-for (const name of ["error", "json", "redirect"]) {
-  const value = Base[name];
-  Object.defineProperty(Response, name, { value, writable: true, configurable: true, enumerable: true });
-}
+override(Response, { error: Base.error, json: Base.json, redirect: Base.redirect });
 Object.defineProperty(Response, "length", { value: 0, configurable: true });
-Object.defineProperty(Response, "prototype", { value: Base.prototype, writable: false });
-Object.defineProperty(Base.prototype, "constructor", { value: Response, writable: true, configurable: true });
-Object.defineProperty(Base.prototype, "webSocket", {
-  get() {
-    return socketOf(this);
-  },
-  configurable: true,
-  enumerable: true,
-});
+takeOver(Response, Base);
 
 const { clone } = Base.prototype;
-Object.defineProperty(Base.prototype, "clone", {
-  value: {
-    clone() {
-      if (socketOf(this) !== null) throw new TypeError("Cannot clone a response to a WebSocket handshake.");
-      return Reflect.apply(clone, this, []);
-    },
-  }.clone,
-  writable: true,
-  configurable: true,
-  enumerable: true,
+override(Base.prototype, {
+  get webSocket() {
+    return socketOf(this);
+  },
+  clone() {
+    if (socketOf(this) !== null) throw new TypeError("Cannot clone a response to a WebSocket handshake.");
+    return apply(clone, this, []);
+  },
 });
+readOnly(Base.prototype, "Response", ["webSocket"]);

@@ -20,7 +20,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isolate.snapshot"));
@@ -135,7 +135,7 @@ impl Isolate {
         v8.set_host_import_module_dynamically_callback(import_dynamically);
         v8.set_host_import_module_with_phase_dynamically_callback(import_with_phase);
         v8.set_host_initialize_import_meta_object_callback(no_import_meta);
-        v8.set_allow_wasm_code_generation_callback(refuse_wasm_code);
+        v8.set_allow_wasm_code_generation_callback(allow_wasm_code);
         let set = control.v8.set(v8.thread_safe_handle());
         debug_assert!(set.is_ok(), "one V8 isolate per control");
         let builtins = start_script(&mut runtime);
@@ -156,12 +156,44 @@ impl Isolate {
     }
 
     async fn live(mut self, mut messages: UnboundedReceiver<Message>) {
+        let failure = match self.become_worker(&mut messages).await {
+            Ok(()) => self.serve(&mut messages).await,
+            Err(failure) => failure,
+        };
+        let killed = *self.control.killed.lock();
+        let condemned = self.state.condemned.take();
+        self.tear_down(
+            killed.map(Killed::failure).or(condemned).unwrap_or(failure),
+            messages,
+        );
+    }
+
+    /// The first message says which worker this is. `Err`: it will never be one, and why.
+    async fn become_worker(
+        &mut self,
+        messages: &mut UnboundedReceiver<Message>,
+    ) -> Result<(), Failure> {
+        match messages.next().await {
+            Some(Message::Boot(bundle)) => {
+                self.boot(*bundle).await;
+                if self.is_condemned() {
+                    return Err(Failure::disconnected());
+                }
+                Ok(())
+            }
+            Some(Message::Shutdown { failure }) => Err(failure),
+            Some(_) | None => Err(Failure::disconnected()),
+        }
+    }
+
+    /// Handles messages until the end; why it came, if nobody else says.
+    async fn serve(&mut self, messages: &mut UnboundedReceiver<Message>) -> Failure {
         let mut failure = Failure::disconnected();
         let mut eviction = Box::pin(tokio::time::sleep(Duration::MAX));
         let mut eviction_due: Option<Instant> = None;
         poll_fn(|cx| {
             loop {
-                let polled = self.handle_messages(cx, &mut messages);
+                let polled = self.handle_messages(cx, messages);
                 match polled {
                     Handled::Shutdown(why) => {
                         failure = why;
@@ -199,12 +231,7 @@ impl Isolate {
             }
         })
         .await;
-        let killed = *self.control.killed.lock();
-        let condemned = self.state.condemned.take();
-        self.tear_down(
-            killed.map(Killed::failure).or(condemned).unwrap_or(failure),
-            messages,
-        );
+        failure
     }
 
     fn is_condemned(&self) -> bool {
@@ -238,7 +265,6 @@ impl Isolate {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Boot(bundle) => self.boot(*bundle),
             Message::Event {
                 target,
                 event,
@@ -277,7 +303,8 @@ impl Isolate {
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }
-            Message::Shutdown { .. } => {}
+            // The first message and the last: whoever reads them deals with them.
+            Message::Boot(_) | Message::Shutdown { .. } => {}
         }
     }
 
@@ -346,7 +373,7 @@ impl Isolate {
 
     // ---- boot
 
-    fn boot(&mut self, bundle: WorkerBundle) {
+    async fn boot(&mut self, bundle: WorkerBundle) {
         self.limits = bundle.limits;
         *self.state.worker.borrow_mut() = Some(bundle.worker.clone());
         *self.state.outbound.borrow_mut() = Some(bundle.outbound.clone());
@@ -382,7 +409,7 @@ impl Isolate {
             ))
         });
         let began = match began {
-            Some(Ok((module, promise))) => self.finish_top_level(&module, &promise),
+            Some(Ok((module, promise))) => self.finish_top_level(&module, &promise).await,
             Some(Err(failure)) => Some(Err(failure)),
             None => None,
         };
@@ -406,40 +433,59 @@ impl Isolate {
     }
 
     /// Runs what a top-level `await` waits for; only computation can, as I/O is refused there.
-    fn finish_top_level(
+    /// `None`: the isolate was told to stop.
+    async fn finish_top_level(
         &mut self,
         module: &v8::Global<v8::Module>,
         promise: &v8::Global<v8::Promise>,
     ) -> Option<Result<(), Failure>> {
-        let given_up = Instant::now() + TOP_LEVEL_WAIT;
-        loop {
-            let settled = self.turn(Payer::Startup, |scope, state| {
-                v8::tc_scope!(let scope, scope);
-                let promise = v8::Local::new(scope, promise);
-                match promise.state() {
-                    v8::PromiseState::Pending => None,
-                    v8::PromiseState::Fulfilled => {
-                        let module = v8::Local::new(scope, module);
-                        Some(boot_exports(scope, state, module))
-                    }
-                    v8::PromiseState::Rejected => {
-                        let reason = promise.result(scope);
-                        promise.mark_as_handled();
-                        Some(Err(describe_start_error(scope, reason)))
-                    }
-                }
-            })?;
-            if let Some(outcome) = settled {
-                return Some(outcome);
+        let mut given_up = Box::pin(tokio::time::sleep(TOP_LEVEL_WAIT));
+        poll_fn(|cx| {
+            let settled = self.top_level_outcome(module, promise);
+            if settled.is_ready() {
+                return settled;
             }
-            let idle = self.poll_runtime(&mut Context::from_waker(Waker::noop()));
-            if idle || Instant::now() >= given_up || self.is_condemned() {
-                return Some(Err(Failure::error(format!(
+            let idle = self.poll_runtime(cx);
+            let settled = self.top_level_outcome(module, promise);
+            if settled.is_ready() {
+                return settled;
+            }
+            if idle || self.is_condemned() || given_up.as_mut().poll_it(cx).is_ready() {
+                return Poll::Ready(Some(Err(Failure::error(format!(
                     "Failed to start Worker:\n{TLA}"
-                ))));
+                )))));
             }
-            // Nothing else runs in this isolate yet, so there is nobody to yield to.
-            std::thread::sleep(Duration::from_micros(200));
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What became of the top level, if it is over. `None`: the isolate was told to stop.
+    fn top_level_outcome(
+        &mut self,
+        module: &v8::Global<v8::Module>,
+        promise: &v8::Global<v8::Promise>,
+    ) -> Poll<Option<Result<(), Failure>>> {
+        let settled = self.turn(Payer::Startup, |scope, state| {
+            v8::tc_scope!(let scope, scope);
+            let promise = v8::Local::new(scope, promise);
+            match promise.state() {
+                v8::PromiseState::Pending => None,
+                v8::PromiseState::Fulfilled => {
+                    let module = v8::Local::new(scope, module);
+                    Some(boot_exports(scope, state, module))
+                }
+                v8::PromiseState::Rejected => {
+                    let reason = promise.result(scope);
+                    promise.mark_as_handled();
+                    Some(Err(describe_start_error(scope, reason)))
+                }
+            }
+        });
+        match settled {
+            Some(None) => Poll::Pending,
+            Some(Some(outcome)) => Poll::Ready(Some(outcome)),
+            None => Poll::Ready(None),
         }
     }
 
@@ -536,11 +582,12 @@ fn start_script(runtime: &mut JsRuntime) -> v8::Global<v8::Object> {
     v8::Global::new(scope, builtins)
 }
 
-unsafe extern "C" fn refuse_wasm_code(
-    _context: v8::Local<v8::Context>,
+/// WebAssembly may be made of bytes whenever JS may be made of text: while the top level runs.
+unsafe extern "C" fn allow_wasm_code(
+    context: v8::Local<v8::Context>,
     _source: v8::Local<v8::String>,
 ) -> bool {
-    false
+    context.is_code_generation_from_strings_allowed()
 }
 
 type Scope<'a, 's, 'i> = &'a mut v8::PinScope<'s, 'i>;
