@@ -7,7 +7,7 @@ import { reportUncaught } from "ext:facetd_rpc/40_events.js";
 
 const { ObjectDefineProperty, ObjectSetPrototypeOf, ReflectApply, SymbolToStringTag, TypeError } = primordials;
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
-const { EventTarget, PromiseRejectionEvent, saveGlobalThisReference, setEventTargetData } = core.loadExtScript(
+const { EventTarget, PromiseRejectionEvent, reportException, saveGlobalThisReference, setEventTargetData } = core.loadExtScript(
   "ext:deno_web/02_event.js",
 );
 const { AbortController, AbortSignal } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
@@ -49,15 +49,31 @@ function checkListener(args) {
   }
 }
 
-const { addEventListener, dispatchEvent } = EventTarget.prototype;
+/** What the methods are called on when they are called on nothing. Set by `makeScope`. */
+let scope;
+
+const { addEventListener, dispatchEvent, removeEventListener } = EventTarget.prototype;
 override(EventTarget.prototype, {
   addEventListener(_type, callback, _options = undefined) {
     checkListener(arguments);
     // Deno's takes `undefined` for a listener.
     if (callback === undefined) return;
-    ReflectApply(addEventListener, this, arguments);
+    ReflectApply(addEventListener, this ?? scope, arguments);
+  },
+  removeEventListener(_type, _callback, _options = undefined) {
+    ReflectApply(removeEventListener, this ?? scope, arguments);
+  },
+  dispatchEvent(_event) {
+    return ReflectApply(dispatchEvent, this ?? scope, arguments);
   },
 });
+
+export function reportError(_error) {
+  if (arguments.length === 0) {
+    throw new TypeError("Failed to execute 'reportError' on 'ServiceWorkerGlobalScope': parameter 1 is not of type 'Value'.");
+  }
+  reportException(arguments[0]);
+}
 
 // ---- the global scope
 
@@ -85,6 +101,7 @@ let reporting = false;
  * for what nobody handles, would stop the running turn; so it is always handled, and never nested.
  */
 export function makeScope(global) {
+  scope = global;
   ObjectSetPrototypeOf(global, ServiceWorkerGlobalScope.prototype);
   ObjectDefineProperty(global, webidl.brand, { __proto__: null, value: webidl.brand, configurable: true });
   saveGlobalThisReference({

@@ -12,7 +12,7 @@ import { Response } from "ext:facetd_websocket/10_response.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import { atob, btoa, structuredClone, TextDecoder, TextDecoderStream, URL } from "ext:facetd_web/22_encoding_and_url.js";
 import { installClock } from "ext:facetd_web/05_clock.js";
-import { ServiceWorkerGlobalScope, WorkerGlobalScope } from "ext:facetd_web/24_events.js";
+import { reportError, ServiceWorkerGlobalScope, WorkerGlobalScope } from "ext:facetd_web/24_events.js";
 import { FixedLengthStream, IdentityTransformStream } from "ext:facetd_web/26_streams.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
@@ -137,7 +137,7 @@ export const globals = {
   clearImmediate: timers.clearImmediate,
   scheduler: timers.scheduler,
   structuredClone,
-  reportError: events.reportError,
+  reportError,
   Event: events.Event,
   EventTarget: events.EventTarget,
   CustomEvent: events.CustomEvent,

@@ -4,7 +4,7 @@
 // The class itself is deno_fetch's. Only its constructor is replaced: the prototype stays, so that
 // responses made by either are one type.
 
-import { override, readOnly, requireNew, takeOver } from "ext:facetd_rpc/16_overlay.js";
+import { override, requireNew, takeOver } from "ext:facetd_rpc/16_overlay.js";
 import { Response as Base } from "ext:facetd_rpc/20_fetch.js";
 import { carry, socketOf, WebSocket } from "ext:facetd_websocket/00_websocket.js";
 
@@ -56,4 +56,3 @@ override(Base.prototype, {
     return apply(clone, this, []);
   },
 });
-readOnly(Base.prototype, "Response", ["webSocket"]);
