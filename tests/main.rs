@@ -12,3 +12,4 @@ mod isolates;
 mod limits;
 mod npm;
 mod test_command;
+mod websockets;

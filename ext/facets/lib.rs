@@ -2,7 +2,9 @@
 
 use deno_core::{OpState, cppgc, op2, v8};
 use deno_error::JsErrorBox;
-use facetd_core::{FacetLookup, ObjectId, ObjectName, ObjectPort};
+use facetd_core::{
+    FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, FacetLookup, ObjectId, ObjectName, ObjectPort,
+};
 use facetd_rpc::{Handle, IsolateState, failure_error, isolate, isolate_of, thrown_failure};
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -13,6 +15,19 @@ fn port(isolate: &IsolateState, context: u32) -> Result<Arc<dyn ObjectPort>, JsE
         .ok_or_else(|| JsErrorBox::generic("This Durable Object does not support creating facets."))
 }
 
+/// JS has checked the name and the depth, for good messages; it runs beside user code, so Rust does again.
+fn check_name(name: &str) -> Result<(), JsErrorBox> {
+    if name.is_empty() {
+        return Err(JsErrorBox::type_error("Facet name cannot be empty"));
+    }
+    if name.len() > FACET_NAME_BYTES_MAX {
+        return Err(JsErrorBox::type_error(format!(
+            "Facet name is too long (max {FACET_NAME_BYTES_MAX} characters)."
+        )));
+    }
+    Ok(())
+}
+
 /// `[target, start?]`: `start` is there when the facet must be started by its callback.
 #[op2]
 fn op_facet_lookup<'s>(
@@ -20,7 +35,13 @@ fn op_facet_lookup<'s>(
     context: u32,
     #[string] name: &str,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    check_name(name)?;
     let port = port(&isolate_of(scope), context)?;
+    if port.start().depth + 1 >= FACET_DEPTH_MAX {
+        return Err(JsErrorBox::generic(format!(
+            "Facet nesting depth limit exceeded. The maximum depth including the root Durable Object is {FACET_DEPTH_MAX}."
+        )));
+    }
     let (target, start) = match port.facet(name) {
         FacetLookup::Known(target) => (target, None),
         FacetLookup::Start(target, start) => (target, Some(start)),
@@ -97,6 +118,7 @@ fn op_facet_delete(
     context: u32,
     #[string] name: &str,
 ) -> Result<(), JsErrorBox> {
+    check_name(name)?;
     port(&isolate(state), context)?
         .facet_delete(name)
         .map_err(|failure| failure_error(&failure))
@@ -109,6 +131,8 @@ fn op_facet_clone(
     #[string] src: &str,
     #[string] dst: &str,
 ) -> Result<(), JsErrorBox> {
+    check_name(src)?;
+    check_name(dst)?;
     port(&isolate(state), context)?
         .facet_clone(src, dst)
         .map_err(|failure| failure_error(&failure))

@@ -3,7 +3,8 @@
 use deno_core::{cppgc, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, Target, TargetKind, WorkerCode,
+    CODE_BYTES_MAX, ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, Target,
+    TargetKind, WorkerCode,
 };
 use facetd_rpc::{
     CloneMode, Handle, WorkerHandle, isolate_of, props_from_js, serialize, thrown_failure,
@@ -189,6 +190,12 @@ fn op_loader_provide<'s>(
         compatibility_flags.extend(flag);
     }
     let modules = modules_from_js(scope, modules);
+    let code_bytes: usize = modules.iter().map(|module| module.source.len_bytes()).sum();
+    if code_bytes > CODE_BYTES_MAX {
+        return Err(JsErrorBox::generic(format!(
+            "Dynamic Worker code size ({code_bytes} bytes) exceeds the maximum allowed size of {CODE_BYTES_MAX} bytes."
+        )));
+    }
     let limits = limits_from_js(scope, limits);
     let env = if env.is_undefined() {
         None

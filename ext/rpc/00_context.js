@@ -55,6 +55,20 @@ export function requireIo() {
   return io;
 }
 
+const DIFFERENT = (what, whose, elsewhere) =>
+  `Cannot perform I/O on behalf of a different ${what}. I/O objects (such as streams, request/response bodies, and others) created in the context of one ${whose} cannot be accessed from a different ${elsewhere}. This is a limitation of Cloudflare Workers which allows us to improve overall performance. (I/O type: Native)`;
+
+/** Throws unless the running code belongs to the same request or object as `io`. */
+export function requireOwn(io) {
+  const here = currentIo()?.context;
+  if (here === io.context) return;
+  throw new Error(
+    here?.isObject && io.context.isObject
+      ? DIFFERENT("Durable Object", "Durable Object", "Durable Object in the same isolate")
+      : DIFFERENT("request", "request handler", "request's handler"),
+  );
+}
+
 /** A frame for a new event: nothing of whoever delivers it. */
 export function frameOf(io) {
   return { __proto__: null, [kIo]: io };

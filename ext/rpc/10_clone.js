@@ -33,7 +33,7 @@ export function dataCloneError(message) {
   return new DOMException(message, "DataCloneError");
 }
 
-function unsupported(name) {
+export function unsupported(name) {
   return dataCloneError(
     `Could not serialize object of type "${name}". This type does not support serialization.`,
   );
@@ -45,6 +45,7 @@ const NOT_PASSABLE = [
   "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.",
   "ServiceStub cannot be serialized in this context.",
   "RpcStub cannot be serialized in this context because it is not a persistent stub.",
+  "RpcStub cannot be serialized in this context.",
 ];
 
 /** Functions and `RpcTarget`s passed out, by the number their stubs carry. */

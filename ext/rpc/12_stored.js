@@ -1,4 +1,4 @@
-// Errors, Headers, Blobs and bodiless Requests as they are stored: in workerd's layout.
+// Errors, Headers, Blobs and bodiless Requests and Responses as they are stored: in workerd's layout.
 // API: https://developers.cloudflare.com/durable-objects/api/sqlite-storage-api/
 
 import { core } from "ext:core/mod.js";
@@ -8,6 +8,8 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const HEADERS = 4;
 const REQUEST = 5;
+const RESPONSE = 6;
+const DOM_EXCEPTION = 8;
 const ERROR = 10;
 const BLOB = 15;
 
@@ -41,9 +43,15 @@ const GUARD_NONE = 3;
 const latin1 = (text) => Uint8Array.from(text, (char) => char.charCodeAt(0));
 const fromLatin1 = (bytes) => String.fromCharCode(...bytes);
 
+const utf8 = (text) => core.encode(String(text));
+
 /** `[tag, kind, part, ...]`, or undefined for what is not one of these. */
 types.describeStored = (object) => {
-  if (object instanceof Error && !(object instanceof DOMException)) return storedError(object);
+  if (object instanceof DOMException) {
+    const { name, message, stack } = object;
+    return [DOM_EXCEPTION, BYTES, utf8(name), BYTES, utf8(message), BYTES, utf8(stack)];
+  }
+  if (object instanceof Error) return storedError(object);
   if (object instanceof types.Headers) {
     const pairs = types.headerPairs(object);
     const parts = [HEADERS, NUMBER, GUARD_NONE, NUMBER, pairs.length];
@@ -73,6 +81,17 @@ types.describeStored = (object) => {
       encodeResponseBody: undefined,
     };
     return [REQUEST, BYTES, core.encode(object.url), VALUE, init];
+  }
+  if (object instanceof types.Response && object.body === null && types.socketOf(object) === null) {
+    const init = {
+      status: object.status === 200 ? undefined : object.status,
+      statusText: object.statusText === "" ? undefined : object.statusText,
+      headers: new types.Headers(object.headers),
+      cf: undefined,
+      webSocket: undefined,
+      encodeBody: undefined,
+    };
+    return [RESPONSE, VALUE, null, VALUE, init];
   }
   return undefined;
 };
@@ -111,6 +130,16 @@ export function reviveStored(tag, parts) {
     }
     case BLOB:
       return new types.Blob([parts[1]], { type: fromLatin1(parts[0]) });
+    case DOM_EXCEPTION: {
+      const [name, message, stack] = parts.map((part) => core.decode(part));
+      const error = new DOMException(message, name);
+      Object.defineProperty(error, "stack", { value: stack, configurable: true, writable: true });
+      return error;
+    }
+    case RESPONSE: {
+      const [body, { status, statusText, headers }] = parts;
+      return new types.Response(body, { status, statusText, headers });
+    }
     case REQUEST: {
       const [url, init] = parts;
       return new types.Request(core.decode(url), {

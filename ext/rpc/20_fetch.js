@@ -3,7 +3,7 @@
 
 import { core } from "ext:core/mod.js";
 import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
-import { types } from "ext:facetd_rpc/10_clone.js";
+import { types, unsupported } from "ext:facetd_rpc/10_clone.js";
 import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { Headers } from "ext:facetd_rpc/17_headers.js";
@@ -114,7 +114,7 @@ export function requestFromWire(method, url, headers, body, cf) {
 }
 
 export function responseFromWire(status, statusText, headers, body, url, redirected) {
-  const inner = newInnerResponse(status, statusText);
+  const inner = newInnerResponse(status, status === 101 ? "Switching Protocols" : statusText);
   inner.headerList = pairs(headers);
   inner.body = nullBodyStatus(status) ? null : bodyFromWire(body);
   if (url !== undefined) inner.urlList = redirected ? [url, url] : [url];
@@ -170,11 +170,13 @@ export async function fetchThrough(io, handleOf, input, init, kind = "Fetcher") 
     throw new TypeError(`Fetch API cannot load: ${inner.url()}`);
   }
   const follow = inner.redirectMode !== "manual";
-  let method = inner.method;
+  const upgrade = asksForSocket(request);
+  let method = upgrade ? "GET" : inner.method;
   let url = inner.url().split("#")[0];
   let headers = inner.headerList;
   const again = repeatable(inner.body);
-  let [body, pumped] = bodyToWire(io, inner.body);
+  if (upgrade) headers = headers.map(([name, value]) => [name, /^upgrade$/i.test(name) ? "websocket" : value]);
+  let [body, pumped] = upgrade ? [null] : bodyToWire(io, inner.body);
   pumped?.catch(() => {});
   if (typeof body === "string") body = core.encode(body);
   const length = lengthOf(inner.body, body);
@@ -184,12 +186,16 @@ export async function fetchThrough(io, handleOf, input, init, kind = "Fetcher") 
   const cf = cfText(inner) ?? null;
   const urls = [];
   for (let hop = 0; ; hop++) {
-    const [status, text, list, wire] = await sendOnce(
+    const [status, text, list, wire, socket] = await sendOnce(
       io, handleOf(), method, url, flatHeaders(headers), body, cf, signal,
     );
     urls.push(url);
     const location = follow && redirectStatus(status) ? locationOf(list) : undefined;
-    if (location === undefined) return responseFromWire(status, text, list, wire, url, hop > 0);
+    if (location === undefined) {
+      const response = responseFromWire(status, text, list, wire, url, hop > 0);
+      if (socket !== null) types.giveSocket(response, socket, signal);
+      return response;
+    }
     if (hop >= REDIRECTS_MAX) throw new TypeError(`Too many redirects.\n${urls.join("\n")}`);
     discard(wire);
     const next = new URL(location, url);
@@ -210,6 +216,17 @@ export async function fetchThrough(io, handleOf, input, init, kind = "Fetcher") 
     }
     url = next.href;
   }
+}
+
+/** Does `request` want a WebSocket for an answer? */
+export function asksForSocket(request) {
+  if (request === undefined) return false;
+  const list = toInnerRequest(request).headerList;
+  for (let i = 0; i < list.length; i++) {
+    const [name, value] = list[i];
+    if (name.length === 7 && name.toLowerCase() === "upgrade") return value.toLowerCase() === "websocket";
+  }
+  return false;
 }
 
 function locationOf(flat) {
@@ -275,6 +292,7 @@ types.reviveStream = (rid) => (typeof rid === "number" ? readableStreamForRid(ri
 /** `[fields, body resource]`; undefined: it has a body and may not. */
 types.describeBody = (object, withBody) => {
   const isRequest = object instanceof Request;
+  if (!isRequest && types.socketOf(object) !== null) throw unsupported("WebSocket");
   const inner = isRequest ? toInnerRequest(object) : toInnerResponse(object);
   if (inner.body !== null && inner.body !== undefined && !withBody) return undefined;
   const fields = isRequest

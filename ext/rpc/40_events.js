@@ -13,7 +13,7 @@ import {
 } from "ext:core/ops";
 import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
 import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
-import { Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
+import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
@@ -56,7 +56,14 @@ export const worker = {
 const objects = new Map();
 
 /** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
-export const hooks = { makeState: undefined, makeBinding: undefined, applyFlags: undefined };
+export const hooks = {
+  makeState: undefined,
+  makeBinding: undefined,
+  applyFlags: undefined,
+  /** Set by the websocket extension: the context of an accepted socket; what to do with what it receives. */
+  contextOfSocket: undefined,
+  receive: undefined,
+};
 
 // ---- entry points
 
@@ -159,10 +166,16 @@ class Event {
     }
     let wire;
     try {
+      const socket = types.takeSocket(response);
+      if (socket !== null && !asksForSocket(this.request)) {
+        throw new TypeError(
+          'Worker tried to return a WebSocket in a response to a request which did not contain the header "Upgrade: websocket".',
+        );
+      }
       wire = responseToWire(this.io, response);
       const [status, text, headers, body, pumped] = wire;
       this.answered = true;
-      op_rpc_answer_response(this.number, status, text, headers, body);
+      op_rpc_answer_response(this.number, status, text, headers, body, socket);
       if (pumped !== undefined) this.hold(pumped);
     } catch (error) {
       this.answered = false;
@@ -210,6 +223,33 @@ const INCORRECT_RESULT =
 /** Events that are not over, for cancellation. @type {Map<number, Event>} */
 const running = new Map();
 
+/** The event whose listeners run, and what one of them threw. */
+let dispatching;
+
+/** Runs `dispatch`, in which listeners of `event` are called. What one throws skips the rest and is returned. */
+export function listening(event, dispatch) {
+  const before = dispatching;
+  const mine = { event, thrown: undefined };
+  dispatching = mine;
+  try {
+    dispatch();
+  } catch (error) {
+    reportUncaught(error);
+  } finally {
+    dispatching = before;
+  }
+  return mine.thrown;
+}
+
+/** What user code threw where nobody could catch it. */
+export function reportUncaught(error) {
+  if (dispatching !== undefined) {
+    dispatching.thrown ??= { error };
+    dispatching.event.stopImmediatePropagation();
+  }
+  logError("Uncaught", error);
+}
+
 export function logError(where, error) {
   const text = error instanceof Error ? String(error.stack ?? error) : String(error);
   op_log(4, `${where}: ${text}`);
@@ -224,6 +264,10 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     object = objects.get(context);
     if (object === undefined) return;
     io = { context: object.io.context, event: number, section: 0 };
+  } else if (targetKind === 3) {
+    const home = hooks.contextOfSocket(name);
+    if (home === undefined) return;
+    io = { context: home, event: number, section: 0 };
   } else {
     const exported = targetKind === 2 ? exportedValue(name) : undefined;
     // An exported function runs in the context that exported it: a Durable Object's, or its event's.
@@ -242,10 +286,18 @@ function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
     if (kind === 0) fetchEvent(event, targetKind, object, name, props, a, b, c, d, cf);
     else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
     else if (kind === 2) testEvent(event, name);
+    else if (kind === 4) socketEvent(event, name, a, b, c);
     else event.respond(Response.json(describeExports()));
   } catch (error) {
     event.fail(error);
   }
+}
+
+/** Nobody waits for an answer: the event is over when its listeners and what they hold are. */
+function socketEvent(event, number, kind, a, b) {
+  event.answered = true;
+  hooks.receive(number, kind, a, b);
+  event.over();
 }
 
 function settle(event, result, done) {

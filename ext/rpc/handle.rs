@@ -3,7 +3,8 @@
 
 use deno_core::{GarbageCollected, v8};
 use facetd_core::{
-    Capability, ClassPort, CodeSlot, FacetStart, LoadedWorker, LoaderPort, NamespacePort, Target,
+    Capability, ClassPort, CodeSlot, FacetStart, LoadedWorker, LoaderPort, NamespacePort,
+    SocketEnd, Target,
 };
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -19,7 +20,12 @@ pub enum Handle {
     /// Used up by the one call it allows.
     CodeSlot(RefCell<Option<Box<dyn CodeSlot>>>),
     FacetStart(RefCell<Option<Box<dyn FacetStart>>>),
+    /// Used up by being accepted or sent with a Response.
+    Socket(SocketSlot),
 }
+
+/// Shared with the context that owns the socket, which lets go of it when it ends.
+pub type SocketSlot = Rc<RefCell<Option<Arc<SocketEnd>>>>;
 
 /// A loaded worker. V8 sees only a small object, so its weight is told to V8 by the loader.
 pub struct WorkerHandle {
@@ -51,6 +57,10 @@ unsafe impl GarbageCollected for Handle {
 pub struct WrongHandle;
 
 impl Handle {
+    pub fn socket(end: Arc<SocketEnd>) -> Self {
+        Self::Socket(Rc::new(RefCell::new(Some(end))))
+    }
+
     /// # Errors
     /// The handle is of another kind: some JS of ours, or tampered with, mixed them up.
     pub fn target(&self) -> Result<&Arc<dyn Target>, WrongHandle> {
@@ -115,6 +125,16 @@ impl Handle {
     /// The handle is of another kind or was used before.
     pub fn take_facet_start(&self) -> Result<Box<dyn FacetStart>, WrongHandle> {
         if let Self::FacetStart(slot) = self {
+            slot.take().ok_or(WrongHandle)
+        } else {
+            Err(WrongHandle)
+        }
+    }
+
+    /// # Errors
+    /// The handle is of another kind or was used before.
+    pub fn take_socket(&self) -> Result<Arc<SocketEnd>, WrongHandle> {
+        if let Self::Socket(slot) = self {
             slot.take().ok_or(WrongHandle)
         } else {
             Err(WrongHandle)

@@ -11,7 +11,9 @@ pub use body::{add_reader, take_body};
 pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_failure};
 pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{failure_error, isolate, isolate_of, props_from_js};
-pub use state::{Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext};
+pub use state::{
+    Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext, OpenSocket, Via,
+};
 
 use std::time::Duration;
 

@@ -3,13 +3,14 @@
 use crate::body;
 use crate::clone::{CloneMode, serialize, thrown_failure};
 use crate::handle::{Handle, WrongHandle};
-use crate::state::{Callbacks, IsolateState};
+use crate::state::{Callbacks, IsolateState, TOO_MUCH};
 use bytes::Bytes;
 use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    Answer, Body, BodyError, Completed, Event, EventKind, EventTarget, Failure, FetchRequest,
-    FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target, TargetKind,
+    Answer, Body, BodyError, Charge, Completed, Event, EventKind, EventTarget, Failure,
+    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target,
+    TargetKind,
 };
 use futures::FutureExt;
 use std::cell::RefCell;
@@ -232,15 +233,21 @@ pub fn op_rpc_answer_response<'s>(
     #[string] status_text: String,
     headers: v8::Local<'s, v8::Array>,
     body: v8::Local<'s, v8::Value>,
+    socket: v8::Local<'s, v8::Value>,
 ) -> Result<(), JsErrorBox> {
     let headers = headers_from_js(scope, headers);
     let body = body_from_js(scope, &mut state.borrow_mut(), body)?;
     let status = u16::try_from(status).unwrap_or(500);
+    let socket = match deno_core::cppgc::try_unwrap_cppgc_object::<Handle>(scope, socket) {
+        Some(handle) => Some(handle.take_socket().map_err(JsErrorBox::from_err)?),
+        None => None,
+    };
     let response = FetchResponse {
         status,
         status_text,
         headers,
         body,
+        socket,
     };
     isolate(&state.borrow()).answer(event, Ok(Answer::Response(response)));
     Ok(())
@@ -258,7 +265,10 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
         match &mut context.object {
             Some(object) => object.add_busy(-1),
             // An exported function's event runs in the context of the event that exported it.
-            None if ended.context == event => drop(contexts.remove(&event)),
+            None if ended.context == event => {
+                contexts.remove(&event);
+                isolate.drop_sockets(event);
+            }
             None => {}
         }
     }
@@ -294,7 +304,7 @@ pub fn op_body_write(
     if let Some(begun) = isolate.calls.borrow_mut().get_mut(&call) {
         begun.context = 0;
     }
-    let (chunk, inbox) = (Bytes::copy_from_slice(chunk), isolate.inbox.clone());
+    let inbox = isolate.inbox.clone();
     let drained = move |gone| {
         inbox.send(Message::Completed {
             call,
@@ -309,6 +319,17 @@ pub fn op_body_write(
         drained(true);
         return call;
     };
+    let Some(charge) = isolate.send_budget.charge(chunk.len()) else {
+        let cut = BodyError(TOO_MUCH.to_owned());
+        pipe.writer.take();
+        writer.fail(cut);
+        drained(true);
+        return call;
+    };
+    let chunk = Bytes::from_owner(Charged {
+        bytes: chunk.into(),
+        _charge: charge,
+    });
     // A chunk can reveal a write like any answer, so it waits like one.
     isolate.send_later(context, move |durable| match durable {
         Ok(()) => {
@@ -318,6 +339,18 @@ pub fn op_body_write(
         Err(_) => drained(true),
     });
     call
+}
+
+/// A chunk that is paid for until its last reader lets go of it.
+struct Charged {
+    bytes: Box<[u8]>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 #[op2]
@@ -603,7 +636,7 @@ pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,
-/// 3 no storage for stubs, 4 exported function outside RPC.
+/// 3 no storage for stubs, 4 exported function outside RPC, 5 the same in storage.
 #[op2(fast)]
 pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
     let mode = CloneMode::from_js(mode);
@@ -611,6 +644,7 @@ pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
         Handle::Target(target) => match target.kind() {
             TargetKind::Facet => 1,
             TargetKind::DynamicService => 2,
+            TargetKind::Export if mode == CloneMode::Storage => 5,
             TargetKind::Export if mode != CloneMode::Rpc => 4,
             _ if mode == CloneMode::Storage => 3,
             _ => 0,

@@ -5,15 +5,17 @@
 //! on the isolate's thread. Every number JS passes is looked up here and may be wrong: JS can be
 //! hostile, so a miss is a no-op or an error, never a panic.
 
+use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink, Message,
-    ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, Target, WorkerPort,
+    Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink,
+    Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget, SocketEnd,
+    Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -34,12 +36,23 @@ pub struct Callbacks {
     pub release: v8::Global<v8::Function>,
 }
 
+/// What of its context an event is for.
+#[derive(Clone, Copy, Debug)]
+pub enum Via {
+    /// The object itself.
+    Itself,
+    /// A function or `RpcTarget` that it passed out.
+    Export(u32),
+    /// A WebSocket that it accepted.
+    Socket(u32),
+}
+
 /// Something that waits for the input gate of an object.
 pub enum Input {
     Event {
         event: u32,
         kind: EventKind,
-        export: Option<u32>,
+        via: Via,
     },
     Completed {
         call: u32,
@@ -78,6 +91,8 @@ pub struct EventState {
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
+    /// Given back when JS has it.
+    pub charge: Option<Charge>,
 }
 
 /// Something JS waits for.
@@ -88,6 +103,18 @@ pub struct Call {
     /// Stops a timer or gives up a call.
     pub stop: Option<facetd_core::AbortSignal>,
 }
+
+/// The slot of a handle that JS may have let go of.
+type FreshSocket = Weak<RefCell<Option<Arc<SocketEnd>>>>;
+
+/// A WebSocket that was accepted here.
+pub struct OpenSocket {
+    pub context: u32,
+    pub end: Arc<SocketEnd>,
+}
+
+pub(crate) const TOO_MUCH: &str =
+    "Too much data is on its way from this isolate and has not been received yet.";
 
 type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
@@ -103,6 +130,10 @@ pub struct IsolateState {
     pub collected_workers: Rc<Cell<u32>>,
     /// The context that exported each function or `RpcTarget`.
     pub exports: RefCell<HashMap<u32, u32>>,
+    pub sockets: RefCell<HashMap<u32, OpenSocket>>,
+    /// Sockets that may not have been accepted or sent away yet, and their contexts.
+    fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
+    pub send_budget: SendBudget,
     next_id: Cell<u32>,
     outbox: RefCell<Vec<(u32, Held)>>,
     /// The worker this isolate became.
@@ -129,6 +160,9 @@ impl IsolateState {
             calls: RefCell::default(),
             exports: RefCell::default(),
             collected_workers: Rc::default(),
+            sockets: RefCell::default(),
+            fresh_sockets: RefCell::default(),
+            send_budget: SendBudget::default(),
             next_id: Cell::new(0),
             outbox: RefCell::default(),
             worker: RefCell::default(),
@@ -149,7 +183,8 @@ impl IsolateState {
             let taken = id == 0
                 || self.contexts.borrow().contains_key(&id)
                 || self.events.borrow().contains_key(&id)
-                || self.calls.borrow().contains_key(&id);
+                || self.calls.borrow().contains_key(&id)
+                || self.sockets.borrow().contains_key(&id);
             if !taken {
                 return id;
             }
@@ -217,10 +252,40 @@ impl IsolateState {
         contexts.get_mut(&context)?.object.as_mut().map(f)
     }
 
+    /// `slot` belongs to `context`, until somebody takes what is in it.
+    pub fn adopt_socket(&self, context: u32, slot: &SocketSlot) {
+        let mut fresh = self.fresh_sockets.borrow_mut();
+        if fresh.len() >= 64 && fresh.len().is_power_of_two() {
+            fresh.retain(|(_, slot)| slot.upgrade().is_some_and(|slot| slot.borrow().is_some()));
+        }
+        fresh.push((context, Rc::downgrade(slot)));
+    }
+
+    /// The context is over: the other ends of its sockets notice.
+    pub fn drop_sockets(&self, context: u32) {
+        let mut fresh = self.fresh_sockets.borrow_mut();
+        if !fresh.is_empty() {
+            fresh.retain(|(of, slot)| {
+                if *of == context {
+                    drop(slot.upgrade().map(|slot| slot.take()));
+                }
+                *of != context
+            });
+        }
+        drop(fresh);
+        self.sockets.borrow_mut().retain(|_, socket| {
+            let stays = socket.context != context;
+            if !stays {
+                socket.end.vanish();
+            }
+            stays
+        });
+    }
+
     /// Sends an event on behalf of `context`; the outcome completes `call`.
     ///
     /// # Errors
-    /// The event of the caller may send no more of them.
+    /// The event of the caller may send no more of them, or too much is on its way.
     pub fn send_event(
         &self,
         target: Arc<dyn Target>,
@@ -245,8 +310,13 @@ impl IsolateState {
             }
             state.sub_requests += 1;
         }
+        let Some(charge) = self.send_budget.charge(kind.cost_bytes()) else {
+            self.calls.borrow_mut().remove(&call);
+            return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+        };
         let inbox = self.inbox.clone();
-        let outgoing = self.event_completing(kind, call, &inbox);
+        let mut outgoing = self.event_completing(kind, call, &inbox);
+        outgoing.charge = Some(charge);
         self.send_later(context, move |durable| match durable {
             Ok(()) => target.send(outgoing),
             Err(failure) => outgoing.reply.send(Err(failure)),

@@ -9,6 +9,8 @@ use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 // workerd's tags, and the parts behind each.
 const HEADERS: u32 = 4;
 const REQUEST: u32 = 5;
+const RESPONSE: u32 = 6;
+const DOM_EXCEPTION: u32 = 8;
 const ERROR: u32 = 10;
 const BLOB: u32 = 15;
 
@@ -77,6 +79,15 @@ pub(crate) fn read<'s>(
         BLOB => {
             parts.push(bytes(scope, reader)?);
             parts.push(bytes(scope, reader)?);
+        }
+        DOM_EXCEPTION => {
+            for _ in 0..3 {
+                parts.push(bytes(scope, reader)?);
+            }
+        }
+        RESPONSE => {
+            parts.push(reader.read_value(context)?);
+            parts.push(reader.read_value(context)?);
         }
         REQUEST => {
             parts.push(bytes(scope, reader)?);

@@ -70,6 +70,11 @@ function compareKeys(a, b) {
   return x.length - y.length;
 }
 
+/** Is there a value, be it `undefined` (which only `kv.put` can store)? */
+function holds(number, key) {
+  return op_kv_list(number, key, false, `${key}\0`, null, false, 1).length > 0;
+}
+
 /** The methods that `ctx.storage` and a transaction share. */
 class AsyncKv {
   constructor(number) {
@@ -83,7 +88,7 @@ class AsyncKv {
     const found = new Map();
     for (const k of [...new Set(key.map(String))].sort(compareKeys)) {
       const value = op_kv_get(number, k);
-      if (value !== undefined) found.set(k, value);
+      if (value !== undefined || holds(number, k)) found.set(k, value);
     }
     return found;
   }

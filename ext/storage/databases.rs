@@ -7,6 +7,7 @@ use facetd_store::{CommitTicket, Cursor, Database, KvCursor, OpenOptions, StoreE
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the end of a turn did to one database.
 pub struct TurnCommit {
@@ -18,6 +19,9 @@ pub(crate) enum OpenCursor {
     Rows(Cursor),
     Keys(KvCursor),
 }
+
+/// Databases open in this process, whichever isolate has them.
+static OPEN_ANYWHERE: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Default)]
 pub struct Databases {
@@ -40,7 +44,18 @@ impl Databases {
     pub fn open(&self, context: u32, path: &Path, options: OpenOptions) -> Result<(), StoreError> {
         let database = Database::open(path, options)?;
         self.open.borrow_mut().insert(context, database);
+        OPEN_ANYWHERE.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// How many are open in this isolate.
+    pub fn open_here(&self) -> usize {
+        self.open.borrow().len()
+    }
+
+    /// How many are open in the whole process.
+    pub fn open_anywhere() -> usize {
+        OPEN_ANYWHERE.load(Ordering::Relaxed)
     }
 
     /// Rolls back what is open and closes the database.
@@ -52,6 +67,7 @@ impl Databases {
         if let Some(database) = database {
             database.rollback_turn();
             database.close();
+            OPEN_ANYWHERE.fetch_sub(1, Ordering::Relaxed);
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::databases::{Databases, OpenCursor};
 use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
+use facetd_core::Failure;
 use facetd_rpc::{CloneMode, deserialize_stored, isolate_of, serialize};
 use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
 use std::rc::{Rc, Weak};
@@ -461,14 +462,21 @@ pub fn op_txn_begin(state: &mut OpState, context: u32) -> Result<(), JsErrorBox>
     Ok(())
 }
 
-#[op2(fast)]
-pub fn op_txn_commit(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    let databases = databases(state);
-    let ticket = writing(&databases, context)?
-        .transaction_commit()
-        .map_err(|e| js_error(&e))?;
-    if let Some(ticket) = ticket {
-        databases.note_commit(context, ticket);
+/// A commit that fails resets the object: the code stops here.
+#[op2(nofast)]
+pub fn op_txn_commit(scope: &mut v8::PinScope<'_, '_>, context: u32) -> Result<(), JsErrorBox> {
+    let databases = databases_of(scope);
+    match writing(&databases, context)?.transaction_commit() {
+        Ok(Some(ticket)) => databases.note_commit(context, ticket),
+        Ok(None) => {}
+        Err(error) => {
+            let failure = Failure::error(error.js_message()).with_reset();
+            isolate_of(scope)
+                .resets
+                .borrow_mut()
+                .push((context, failure));
+            scope.terminate_execution();
+        }
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { override } from "ext:facetd_rpc/16_overlay.js";
+import { reportUncaught } from "ext:facetd_rpc/40_events.js";
 
 const { ObjectDefineProperty, ObjectSetPrototypeOf, ReflectApply, SymbolToStringTag, TypeError } = primordials;
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
@@ -48,7 +49,7 @@ function checkListener(args) {
   }
 }
 
-const { addEventListener } = EventTarget.prototype;
+const { addEventListener, dispatchEvent } = EventTarget.prototype;
 override(EventTarget.prototype, {
   addEventListener(_type, callback, _options = undefined) {
     checkListener(arguments);
@@ -74,11 +75,31 @@ ObjectDefineProperty(ServiceWorkerGlobalScope.prototype, SymbolToStringTag, {
   configurable: true,
 });
 
-/** Makes `global` an instance of ServiceWorkerGlobalScope. */
+/** A global listener for errors runs: what it throws is only logged. */
+let reporting = false;
+
+/**
+ * Makes `global` an instance of ServiceWorkerGlobalScope.
+ *
+ * What a listener throws is told to a stand-in for the global object. deno_core's own way, which is taken
+ * for what nobody handles, would stop the running turn; so it is always handled, and never nested.
+ */
 export function makeScope(global) {
   ObjectSetPrototypeOf(global, ServiceWorkerGlobalScope.prototype);
   ObjectDefineProperty(global, webidl.brand, { __proto__: null, value: webidl.brand, configurable: true });
-  saveGlobalThisReference(global);
+  saveGlobalThisReference({
+    __proto__: null,
+    dispatchEvent(event) {
+      reportUncaught(event.error);
+      if (reporting) return false;
+      queueMicrotask(() => {
+        reporting = true;
+        ReflectApply(dispatchEvent, global, [event]);
+        reporting = false;
+      });
+      return false;
+    },
+  });
   setEventTargetData(global);
 }
 

@@ -6,7 +6,9 @@ import { op_rpc_outbound } from "ext:core/ops";
 import { requireIo } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { fetchThrough, Headers, Request, Response } from "ext:facetd_rpc/20_fetch.js";
+import { fetchThrough, Headers, Request } from "ext:facetd_rpc/20_fetch.js";
+import { WebSocket, WebSocketPair } from "ext:facetd_websocket/00_websocket.js";
+import { Response } from "ext:facetd_websocket/10_response.js";
 import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import { atob, btoa, structuredClone, TextDecoder, TextDecoderStream, URL } from "ext:facetd_web/22_encoding_and_url.js";
 import { installClock } from "ext:facetd_web/05_clock.js";
@@ -93,6 +95,8 @@ export const globals = {
   Request,
   Response,
   Headers,
+  WebSocket,
+  WebSocketPair,
   FormData,
   Blob,
   File,

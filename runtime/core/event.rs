@@ -1,6 +1,8 @@
 //! The one envelope for everything that reaches user code.
 
-use crate::{AbortSignal, Body, BodyStream, ClassPort, Failure, Target};
+use crate::{
+    AbortSignal, Body, BodyStream, Charge, ClassPort, Failure, Received, SocketEnd, Target,
+};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -18,12 +20,23 @@ pub struct FetchRequest {
     pub cf: Option<String>,
 }
 
+impl FetchRequest {
+    /// The client wants a WebSocket.
+    pub fn asks_for_socket(&self) -> bool {
+        self.headers.iter().any(|(name, value)| {
+            name.eq_ignore_ascii_case("upgrade") && value.eq_ignore_ascii_case("websocket")
+        })
+    }
+}
+
 #[derive(Debug)]
 pub struct FetchResponse {
     pub status: u16,
     pub status_text: String,
     pub headers: Headers,
     pub body: Body,
+    /// The client's end of a WebSocket; the status is 101 then.
+    pub socket: Option<Arc<SocketEnd>>,
 }
 
 /// A stream inside a payload: whoever unpacks the payload first has it.
@@ -63,10 +76,41 @@ pub enum EventKind {
         path: Vec<String>,
         args: Option<Payload>,
     },
+    /// What came through a WebSocket that was accepted here.
+    Socket(Received),
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
     Describe,
+}
+
+impl EventKind {
+    /// About what it occupies while it is on its way. Streams pay chunk by chunk.
+    pub fn cost_bytes(&self) -> usize {
+        const ITSELF: usize = 1 << 10;
+        let content = match self {
+            Self::Fetch(request) => {
+                let headers = request.headers.iter();
+                let body = if let Body::Bytes(bytes) = &request.body {
+                    bytes.len()
+                } else {
+                    0
+                };
+                request.url.len()
+                    + headers
+                        .map(|(name, value)| name.len() + value.len())
+                        .sum::<usize>()
+                    + request.cf.as_ref().map_or(0, String::len)
+                    + body
+            }
+            Self::Rpc { path, args } => {
+                path.iter().map(String::len).sum::<usize>()
+                    + args.as_ref().map_or(0, |args| args.bytes.len())
+            }
+            Self::Socket(_) | Self::Test | Self::Describe => 0,
+        };
+        ITSELF + content
+    }
 }
 
 #[derive(Debug)]
@@ -113,6 +157,8 @@ pub struct Event {
     pub reply: Reply,
     /// Set when the one who asked may go away before the answer.
     pub abort: Option<AbortSignal>,
+    /// What the sender pays for it until it is delivered.
+    pub charge: Option<Charge>,
 }
 
 impl Event {
@@ -121,6 +167,7 @@ impl Event {
             kind,
             reply: Reply::new(reply),
             abort: None,
+            charge: None,
         }
     }
 }

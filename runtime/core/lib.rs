@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod body;
+mod budget;
 mod event;
 mod failure;
 mod gate;
@@ -12,8 +13,10 @@ mod limits;
 mod mailbox;
 mod output_gate;
 mod ports;
+mod socket;
 
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
+pub use budget::{Charge, SendBudget};
 pub use event::{
     Answer, Capability, Event, EventKind, FetchRequest, FetchResponse, Headers, Outcome, Payload,
     Reply, StreamSlot,
@@ -23,7 +26,7 @@ pub use gate::{Entered, InputGate, Ready, SectionId};
 pub use ids::{IdError, ObjectId, UniqueKey};
 pub use limits::{
     CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, Limits,
-    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
+    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
 };
 pub use mailbox::{
     AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
@@ -34,3 +37,4 @@ pub use ports::{
     LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target, TargetKind,
     WorkerCode, WorkerPort,
 };
+pub use socket::{Parcel, Received, SocketEnd, SocketMessage, socket_pair};

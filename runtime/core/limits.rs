@@ -13,6 +13,14 @@ pub const CODE_BYTES_MAX: usize = 64 << 20;
 /// The serialised `env` of one loaded worker. The platform's number.
 pub const ENV_BYTES_MAX: usize = 1 << 20;
 
+/// One WebSocket message, either way. The platform's number; larger ones end the connection with 1009.
+pub const SOCKET_MESSAGE_BYTES_MAX: usize = 32 << 20;
+/// What was sent through one WebSocket and not received. A single message may be larger.
+pub const SOCKET_QUEUE_BYTES_MAX: usize = 16 << 20;
+/// All that one isolate has sent (arguments, bodies, WebSocket messages) and nobody has received. Eight of the largest
+/// RPC messages.
+pub const SEND_BYTES_MAX: usize = 256 << 20;
+
 /// What one worker may use. `None` is no limit. The lower of two limits wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {

@@ -73,6 +73,8 @@ pub enum EventTarget {
     Object(Arc<dyn ObjectPort>),
     /// A function or `RpcTarget` that user code passed out.
     Export(u32),
+    /// A WebSocket that was accepted in this isolate.
+    Socket(u32),
 }
 
 /// One module of a worker, by its name in the worker's virtual file tree.
@@ -90,6 +92,17 @@ pub enum ModuleSource {
     Data(Arc<[u8]>),
     Json(Arc<str>),
     Wasm(Arc<[u8]>),
+}
+
+impl ModuleSource {
+    pub fn len_bytes(&self) -> usize {
+        match self {
+            Self::EsModule(text) | Self::CommonJs(text) | Self::Text(text) | Self::Json(text) => {
+                text.len()
+            }
+            Self::Data(bytes) | Self::Wasm(bytes) => bytes.len(),
+        }
+    }
 }
 
 /// Everything an isolate needs to become a worker.

@@ -13,9 +13,11 @@ mod namespace;
 mod network;
 mod pool;
 mod seats;
+mod socket;
 mod wire;
 mod worker;
 
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
 pub use loader::limits_of;
+pub use socket::{Role, carry, derive_accept_key};
 pub use worker::{EntrypointTarget, Worker};

@@ -221,6 +221,9 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
         "enhanced_error_serialization",
         "global_navigator",
         "nodejs_compat",
+        "web_socket_auto_reply_to_close",
+        "websocket_close_reason_byte_limit",
+        "websocket_standard_binary_type",
     ]
     .into_iter()
     .filter(|flag| compatibility.enable(flag))

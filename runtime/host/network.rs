@@ -4,23 +4,29 @@
 //! link-local ones (where cloud metadata lives) only if the project allows them.
 
 use crate::host::Egress;
+use crate::socket::{Role, carry, derive_accept_key, generate_key};
 use deno_error::JsErrorBox;
 use deno_fetch::dns::{Resolve, Resolver, Resolving};
 use deno_fetch::{Client, CreateHttpClientOptions, ReqBody, create_http_client};
 use facetd_core::{
     Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse,
-    Outcome, Target, TargetKind,
+    Outcome, Target, TargetKind, socket_pair,
 };
 use futures::channel::mpsc;
 use futures::{SinkExt, StreamExt, TryStreamExt};
+use http::header;
 use http_body_util::{BodyDataStream, StreamBody};
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
+use hyper_util::rt::TokioIo;
+use std::future::pending;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use tower_service::Service;
 
 pub(crate) struct Network {
     client: Client,
+    /// For WebSockets, which need a connection of their own and HTTP/1.1.
+    upgrading: Client,
     egress: Egress,
     runtime: tokio::runtime::Handle,
 }
@@ -94,13 +100,17 @@ impl Resolve for Filtered {
 
 impl Network {
     pub fn new(egress: Egress, runtime: tokio::runtime::Handle) -> Result<Self, String> {
-        let options = CreateHttpClientOptions {
-            dns_resolver: Resolver::custom(std::sync::Arc::new(Filtered(egress))),
-            ..Default::default()
+        let client = |http2| {
+            let options = CreateHttpClientOptions {
+                dns_resolver: Resolver::custom(std::sync::Arc::new(Filtered(egress))),
+                http2,
+                ..Default::default()
+            };
+            create_http_client("facetd", options).map_err(|error| error.to_string())
         };
-        let client = create_http_client("facetd", options).map_err(|error| error.to_string())?;
         Ok(Self {
-            client,
+            client: client(true)?,
+            upgrading: client(false)?,
             egress,
             runtime,
         })
@@ -109,15 +119,27 @@ impl Network {
 
 impl Target for Network {
     fn send(&self, event: Event) {
-        let Event { kind, reply, abort } = event;
+        let Event {
+            kind,
+            reply,
+            abort,
+            charge,
+        } = event;
         let EventKind::Fetch(request) = kind else {
             let text = "The global outbound has no RPC methods.";
             reply.send(Err(Failure::type_error(text)));
             return;
         };
-        let (client, egress) = (self.client.clone(), self.egress);
+        let upgrade = request.asks_for_socket();
+        let client = if upgrade {
+            self.upgrading.clone()
+        } else {
+            self.client.clone()
+        };
+        let egress = self.egress;
         let task = self.runtime.spawn(async move {
-            reply.send(fetch(client, egress, request).await);
+            reply.send(fetch(client, egress, request, upgrade).await);
+            drop(charge);
         });
         if let Some(abort) = abort {
             let task = task.abort_handle();
@@ -130,7 +152,7 @@ impl Target for Network {
     }
 }
 
-async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome {
+async fn fetch(client: Client, egress: Egress, request: FetchRequest, upgrade: bool) -> Outcome {
     let uri: http::Uri = request
         .url
         .parse()
@@ -147,11 +169,28 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
         .method(request.method.as_str())
         .uri(uri);
     for (name, value) in &request.headers {
-        if name.eq_ignore_ascii_case("host") || name.eq_ignore_ascii_case("content-length") {
+        let ours = ["host", "content-length"]
+            .iter()
+            .any(|n| name.eq_ignore_ascii_case(n));
+        let handshake = [
+            "connection",
+            "upgrade",
+            "sec-websocket-key",
+            "sec-websocket-version",
+        ];
+        if ours || (upgrade && handshake.iter().any(|n| name.eq_ignore_ascii_case(n))) {
             continue;
         }
         let latin1: Vec<u8> = value.chars().map(|c| c as u8).collect();
         builder = builder.header(name.as_str(), latin1);
+    }
+    let key = generate_key();
+    if upgrade {
+        builder = builder
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, &key);
     }
     let body = match request.body {
         Body::Empty => ReqBody::empty(),
@@ -176,7 +215,7 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
     let request = builder
         .body(body)
         .map_err(|error| Failure::type_error(error.to_string()))?;
-    let response = client.send(request).await.map_err(|error| {
+    let mut response = client.send(request).await.map_err(|error| {
         tracing::debug!(%error, "an outgoing fetch failed");
         Failure::disconnected()
     })?;
@@ -191,6 +230,26 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
             )
         })
         .collect();
+    if status == 101 {
+        let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);
+        if !upgrade || accepted.is_none_or(|a| a != derive_accept_key(key.as_bytes()).as_str()) {
+            tracing::debug!("a server switched protocols and not to the one it was asked for");
+            return Err(Failure::disconnected());
+        }
+        let upgraded = hyper::upgrade::on(&mut response).await.map_err(|error| {
+            tracing::debug!(%error, "an outgoing WebSocket failed");
+            Failure::disconnected()
+        })?;
+        let (socket, end) = socket_pair();
+        tokio::spawn(carry(TokioIo::new(upgraded), Role::Client, end, pending()));
+        return Ok(Answer::Response(FetchResponse {
+            status,
+            status_text: String::new(),
+            headers,
+            body: Body::Empty,
+            socket: Some(socket),
+        }));
+    }
     let chunks =
         BodyDataStream::new(response.into_body()).map_err(|error| BodyError(error.to_string()));
     let body = Body::Stream(BodyStream {
@@ -202,6 +261,7 @@ async fn fetch(client: Client, egress: Egress, request: FetchRequest) -> Outcome
         status_text: String::new(),
         headers,
         body,
+        socket: None,
     }))
 }
 

@@ -177,7 +177,12 @@ impl IsolateHandle {
                 limits,
                 keep,
             } => {
-                let Event { kind, reply, abort } = event;
+                let Event {
+                    kind,
+                    reply,
+                    abort,
+                    charge,
+                } = event;
                 let object = if let EventTarget::Object(port) = &target {
                     port.key()
                 } else {
@@ -187,6 +192,7 @@ impl IsolateHandle {
                     kind,
                     reply: self.0.track(object, reply),
                     abort,
+                    charge,
                 };
                 self.0.inbox.send(Message::Event {
                     target,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 deno_core::extension!(
     facetd_js,
-    deps = [facetd_web, facetd_loader],
+    deps = [facetd_web, facetd_websocket, facetd_loader],
     esm_entry_point = "ext:facetd_js/bootstrap.js",
     esm = [dir "../../js", "workers.js", "bootstrap.js"],
     lazy_loaded_js = [
@@ -40,6 +40,7 @@ pub fn extensions() -> Vec<Extension> {
         facetd_facets::facetd_facets::init(),
         facetd_durable_object::facetd_durable_object::init(),
         facetd_loader::facetd_loader::init(),
+        facetd_websocket::facetd_websocket::init(),
         facetd_web::facetd_web::init(),
         facetd_js::init(),
     ]

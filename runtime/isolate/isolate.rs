@@ -1,12 +1,15 @@
 //! An isolate's thread, from birth to death.
 
 use crate::allocator;
+use crate::blobs::Blobs;
 use crate::control::{Control, IsolateHandle, Killed};
 use crate::extensions::extensions;
+use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::turn::Payer;
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
+use deno_web::BlobStoreTrait;
 use facetd_core::{Binding, Failure, Inbox, Limits, Message, WorkerBundle};
 use facetd_rpc::{Handle, IsolateState, deserialize};
 use facetd_storage::Databases;
@@ -74,6 +77,9 @@ pub(crate) struct Isolate {
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
     builtins: v8::Global<v8::Object>,
+    pub(crate) blobs: Arc<Blobs>,
+    /// V8 calls into it until the runtime is dropped.
+    memory: Box<memory::Watch>,
 }
 
 fn run(control: Arc<Control>, messages: UnboundedReceiver<Message>, options: IsolateOptions) {
@@ -108,10 +114,12 @@ impl Isolate {
             ..RuntimeOptions::default()
         });
         let state = Rc::new(IsolateState::new(control.inbox.clone()));
+        let blobs = Arc::new(Blobs::new(control.clone(), options.memory_mb));
         let databases = {
             let op_state = runtime.op_state();
             let mut op_state = op_state.borrow_mut();
             op_state.put(state.clone());
+            op_state.put::<Arc<dyn BlobStoreTrait>>(blobs.clone());
             op_state.borrow::<Rc<Databases>>().clone()
         };
         let killer = control.clone();
@@ -122,6 +130,7 @@ impl Isolate {
             });
             current + UNWIND_BYTES
         });
+        let memory = memory::watch(runtime.v8_isolate(), control.clone(), options.memory_mb);
         let v8 = runtime.v8_isolate();
         v8.set_host_import_module_dynamically_callback(import_dynamically);
         v8.set_host_import_module_with_phase_dynamically_callback(import_with_phase);
@@ -141,6 +150,8 @@ impl Isolate {
             start_failure: None,
             last_reset: None,
             builtins,
+            blobs,
+            memory,
         }
     }
 
@@ -332,13 +343,15 @@ impl Isolate {
             }
             let (contexts, calls) = (self.state.contexts.borrow(), self.state.calls.borrow());
             let exports = self.state.exports.borrow();
+            let sockets = self.state.sockets.borrow();
             let stateless = |context| contexts.get(&context).is_some_and(|c| c.object.is_none());
-            // It waits for no call of its own, and nobody can call it back.
+            // It waits for no call of its own, nobody can call it back, and no message can come.
             let stuck = |number: u32, context: u32| {
                 calls
                     .values()
                     .all(|call| call.event != number && call.context != context)
                     && exports.values().all(|home| *home != context)
+                    && sockets.values().all(|socket| socket.context != context)
             };
             let waiting = events
                 .iter()
@@ -512,6 +525,7 @@ impl Isolate {
         self.state.objects.take();
         self.state.calls.take();
         self.state.exports.take();
+        self.state.sockets.take();
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();
@@ -520,11 +534,13 @@ impl Isolate {
             builtins,
             state,
             databases,
+            memory,
             ..
         } = self;
         drop(builtins);
         drop(databases);
         drop_runtime(runtime);
+        drop(memory);
         debug_assert_eq!(
             Rc::strong_count(&state),
             1,

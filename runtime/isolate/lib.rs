@@ -5,9 +5,12 @@
 //! calls the ports it is given.
 
 mod allocator;
+mod blobs;
 mod control;
+mod descriptors;
 mod extensions;
 mod isolate;
+mod memory;
 mod modules;
 mod objects;
 mod turn;

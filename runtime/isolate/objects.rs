@@ -1,17 +1,20 @@
 //! Objects in this isolate: constructing, delivering, resetting, evicting.
 
+use crate::descriptors;
 use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::cppgc::make_cppgc_object;
 use deno_core::v8;
 use facetd_core::{
     Answer, Body, Completed, Event, EventKind, EventTarget, Failure, FetchRequest, FetchResponse,
-    Headers, InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready,
+    Headers, InputGate, Limits, Message, ObjectName, ObjectPort, Outcome, Payload, Ready, Received,
+    SocketMessage,
 };
 use facetd_rpc::{
-    Context, EventState, Input, IsolateState, ObjectContext, add_reader, deserialize,
+    Context, EventState, Handle, Input, IsolateState, ObjectContext, Via, add_reader, deserialize,
     thrown_failure,
 };
+use facetd_storage::Databases;
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::rc::Rc;
@@ -23,12 +26,22 @@ use std::time::Duration;
 const TO_ENTRYPOINT: u32 = 0;
 const TO_OBJECT: u32 = 1;
 const TO_EXPORT: u32 = 2;
+const TO_SOCKET: u32 = 3;
 const FETCH: u32 = 0;
 const RPC: u32 = 1;
 const TEST: u32 = 2;
 const DESCRIBE: u32 = 3;
+const SOCKET: u32 = 4;
+/// Of what came through a socket.
+const TEXT: u32 = 0;
+const BINARY: u32 = 1;
+const CLOSE: u32 = 2;
+const LOST: u32 = 3;
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
+
+const OVERLOADED: &str =
+    "Durable Object is overloaded. Too many objects are open at the same time.";
 
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
@@ -47,7 +60,12 @@ impl Isolate {
             event.reply.send(Err(failure.clone()));
             return;
         }
-        let Event { kind, reply, abort } = event;
+        let Event {
+            kind,
+            reply,
+            abort,
+            charge,
+        } = event;
         let number = self.state.next_id();
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
@@ -65,6 +83,13 @@ impl Isolate {
                         reply.send(Err(Failure::error(GONE)));
                         return;
                     }
+                }
+            }
+            EventTarget::Socket(socket) => {
+                let open = self.state.sockets.borrow().get(socket).map(|s| s.context);
+                match open {
+                    Some(context) => context,
+                    None => return, // ended meanwhile
                 }
             }
             EventTarget::Object(port) => match self.object_context(port) {
@@ -90,19 +115,20 @@ impl Isolate {
             cpu_used_ns: 0,
             sub_requests: 0,
             keep,
+            charge,
         };
         self.state.events.borrow_mut().insert(number, known);
         if let Some(abort) = abort {
             let inbox = self.control.inbox.clone();
             abort.on_abort(move || inbox.send(Message::Cancelled { event: number }));
         }
-        let export = if let EventTarget::Export(export) = &target {
-            Some(*export)
-        } else {
-            None
+        let via = match &target {
+            EventTarget::Export(export) => Via::Export(*export),
+            EventTarget::Socket(socket) => Via::Socket(*socket),
+            EventTarget::Object(_) | EventTarget::Entrypoint { .. } => Via::Itself,
         };
         match target {
-            EventTarget::Object(_) | EventTarget::Export(_) => {
+            EventTarget::Object(_) | EventTarget::Export(_) | EventTarget::Socket(_) => {
                 self.state.with_object(context, |object| object.add_busy(1));
                 if let Some(input) = self.state.admit(
                     context,
@@ -110,7 +136,7 @@ impl Isolate {
                     Input::Event {
                         event: number,
                         kind,
-                        export,
+                        via,
                     },
                 ) {
                     self.run_input(context, input);
@@ -139,6 +165,7 @@ impl Isolate {
     }
 
     fn construct(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+        self.make_room()?;
         let start = port.start();
         let context = self.state.next_id();
         let control = self.control.clone();
@@ -205,19 +232,13 @@ impl Isolate {
 
     fn run_input(&mut self, context: u32, input: Input) {
         match input {
-            Input::Event {
-                event,
-                kind,
-                export: None,
-            } => {
-                self.deliver(event, context, TO_OBJECT, Name::Text(None), None, kind);
-            }
-            Input::Event {
-                event,
-                kind,
-                export: Some(export),
-            } => {
-                self.deliver(event, context, TO_EXPORT, Name::Number(export), None, kind);
+            Input::Event { event, kind, via } => {
+                let (target, name) = match via {
+                    Via::Itself => (TO_OBJECT, Name::Text(None)),
+                    Via::Export(export) => (TO_EXPORT, Name::Number(export)),
+                    Via::Socket(socket) => (TO_SOCKET, Name::Number(socket)),
+                };
+                self.deliver(event, context, target, name, None, kind);
             }
             Input::Completed { call, with } => self.complete(call, with),
         }
@@ -296,10 +317,21 @@ impl Isolate {
         let delivered = self.turn(Payer::Event { event, context }, |scope, state| {
             deliver(scope, state, event, context, target, name, props, kind)
         });
+        if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
+            event.charge = None;
+        }
         if delivered == Some(None) {
             // Our own JS threw before it could answer: never user code's doing.
             self.state.answer(event, Err(Failure::internal()));
             self.state.flush_outbox();
+        }
+        if target == TO_SOCKET {
+            // Not an answer, so no gate holds it: the next message may come.
+            let reply = {
+                let mut events = self.state.events.borrow_mut();
+                events.get_mut(&event).and_then(|event| event.reply.take())
+            };
+            drop(reply);
         }
     }
 
@@ -338,6 +370,7 @@ impl Isolate {
         self.state.contexts.borrow_mut().remove(&context);
         self.state.objects.borrow_mut().remove(&port.key());
         self.control.objects.lock().remove(&port.key());
+        self.state.drop_sockets(context);
         self.databases.close(context);
         port.database_open(false);
         let destroy = self.state.callbacks().destroy.clone();
@@ -348,6 +381,42 @@ impl Isolate {
         let this = v8::undefined(scope).into();
         let number = v8::Integer::new_from_unsigned(scope, context).into();
         destroy.call(scope, this, &[number]);
+    }
+
+    /// Each open database holds descriptors of the process. An isolate that has its share of them gives
+    /// up the object that was idle for longest before it opens one more.
+    ///
+    /// # Errors
+    /// All of its objects are busy.
+    fn make_room(&mut self) -> Result<(), Failure> {
+        let most = descriptors::databases_max();
+        let (share, of_all) = if self.state.dynamic.get() {
+            (most / 4, most * 3 / 4)
+        } else {
+            (most / 2, most)
+        };
+        if self.databases.open_here() < share && Databases::open_anywhere() < of_all {
+            return Ok(());
+        }
+        let idlest = {
+            let contexts = self.state.contexts.borrow();
+            let idle = contexts.iter().filter_map(|(context, known)| {
+                let object = known.object.as_ref()?;
+                Some((object.idle_since?, *context, object.port.clone()))
+            });
+            idle.min_by_key(|(since, ..)| *since)
+        };
+        match idlest {
+            Some((_, context, port)) => {
+                self.forget_object(context, &port);
+                Ok(())
+            }
+            None => Err(facetd_core::HostError {
+                overloaded: true,
+                ..facetd_core::HostError::new("Error", OVERLOADED)
+            }
+            .into()),
+        }
     }
 
     /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
@@ -488,6 +557,25 @@ fn deliver<'s>(
             arguments.push(v8::Array::new_with_elements(scope, &names).into());
             arguments.push(args);
         }
+        EventKind::Socket(received) => {
+            arguments.push(number(scope, SOCKET));
+            match received {
+                Received::Message(SocketMessage::Text(text)) => {
+                    arguments.push(number(scope, TEXT));
+                    arguments.push(string(scope, &text));
+                }
+                Received::Message(SocketMessage::Binary(bytes)) => {
+                    arguments.push(number(scope, BINARY));
+                    arguments.push(body(scope, Body::Bytes(bytes)));
+                }
+                Received::Message(SocketMessage::Close { code, reason }) => {
+                    arguments.push(number(scope, CLOSE));
+                    arguments.push(number(scope, u32::from(code.unwrap_or(0))));
+                    arguments.push(string(scope, &reason));
+                }
+                Received::Lost => arguments.push(number(scope, LOST)),
+            }
+        }
         EventKind::Test => arguments.push(number(scope, TEST)),
         EventKind::Describe => arguments.push(number(scope, DESCRIBE)),
     }
@@ -548,12 +636,17 @@ fn outcome_arguments<'s>(
             status_text,
             headers: list,
             body: content,
+            socket,
         })) => vec![
             number(scope, 1),
             number(scope, u32::from(status)),
             string(scope, &status_text),
             headers(scope, &list),
             body(scope, content),
+            match socket {
+                Some(end) => make_cppgc_object(scope, Handle::socket(end)).into(),
+                None => v8::null(scope).into(),
+            },
         ],
         Err(Failure::Host(error)) => {
             let limit = match error.limit {

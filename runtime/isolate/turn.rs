@@ -126,6 +126,10 @@ impl Isolate {
             self.reset_object(context, failure, true);
         }
         self.state.flush_outbox();
+        if self.blobs.wants_collection() {
+            self.runtime.v8_isolate().low_memory_notification();
+            self.blobs.collected();
+        }
     }
 
     fn commit(&mut self) {

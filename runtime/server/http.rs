@@ -7,13 +7,19 @@ use axum::response::Response;
 use bytes::Bytes;
 use facetd_core::{
     AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest,
-    FetchResponse, Outcome, Reply, Target,
+    FetchResponse, Headers, Outcome, Reply, SocketEnd, Target,
 };
+use facetd_host::{Role, carry, derive_accept_key};
 use futures::StreamExt;
 use futures::channel::oneshot;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::BodyExt;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use std::io;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -28,7 +34,11 @@ pub async fn serve(
     target: Arc<dyn Target>,
     mut stopping: watch::Receiver<bool>,
 ) {
-    let router = Router::new().fallback(answer).with_state(target);
+    let served = Served {
+        target,
+        stopping: stopping.clone(),
+    };
+    let router = Router::new().fallback(answer).with_state(served);
     let stopped = async move {
         // The other end only goes away when the process ends.
         let _told = stopping.wait_for(|stop| *stop).await;
@@ -39,6 +49,12 @@ pub async fn serve(
     {
         tracing::error!(%error, "the HTTP server stopped");
     }
+}
+
+#[derive(Clone)]
+struct Served {
+    target: Arc<dyn Target>,
+    stopping: watch::Receiver<bool>,
 }
 
 /// Tells the worker that the client went away, unless it has had its answer.
@@ -55,7 +71,8 @@ impl Drop for Disconnect {
     }
 }
 
-async fn answer(State(target): State<Arc<dyn Target>>, request: Request) -> Response {
+async fn answer(State(served): State<Served>, mut request: Request) -> Response {
+    let upgrade = Upgrade::take(&mut request);
     let request = match fetch_request(request).await {
         Ok(request) => request,
         Err(status) => return plain(status),
@@ -65,20 +82,87 @@ async fn answer(State(target): State<Arc<dyn Target>>, request: Request) -> Resp
         abort: AbortSignal::default(),
         answered: false,
     };
-    target.send(Event {
+    served.target.send(Event {
         kind: EventKind::Fetch(request),
         reply: Reply::new(move |outcome| drop(told.send(outcome))),
         abort: Some(disconnect.abort.clone()),
+        charge: None,
     });
     let outcome: Outcome = outcome
         .await
         .unwrap_or_else(|_| Err(Failure::disconnected()));
     disconnect.answered = true;
     match outcome {
-        Ok(Answer::Response(response)) => http_response(response),
+        Ok(Answer::Response(mut response)) => match response.socket.take() {
+            Some(socket) => switch_protocols(response, socket, upgrade, served.stopping),
+            None => http_response(response),
+        },
         Ok(Answer::Value(_)) => plain(StatusCode::INTERNAL_SERVER_ERROR),
         Err(failure) => plain(status_of(&failure)),
     }
+}
+
+/// What it takes to turn a connection into a WebSocket.
+struct Upgrade {
+    connection: OnUpgrade,
+    accept: String,
+}
+
+impl Upgrade {
+    /// `None`: the client did not ask for one, or not properly.
+    fn take(request: &mut Request) -> Option<Self> {
+        let headers = request.headers();
+        let asks = headers
+            .get(UPGRADE)
+            .is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"));
+        let connection = headers.get(CONNECTION).map(HeaderValue::as_bytes);
+        let switches = connection.is_some_and(|options| {
+            options
+                .split(|byte| *byte == b',')
+                .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
+        });
+        let version = headers.get(SEC_WEBSOCKET_VERSION);
+        if !asks || !switches || version.is_none_or(|version| version != "13") {
+            return None;
+        }
+        let accept = derive_accept_key(headers.get(SEC_WEBSOCKET_KEY)?.as_bytes());
+        let connection = request.extensions_mut().remove::<OnUpgrade>()?;
+        Some(Self { connection, accept })
+    }
+}
+
+/// Answers the handshake; the connection is carried by a task of its own from then on.
+fn switch_protocols(
+    response: FetchResponse,
+    socket: Arc<SocketEnd>,
+    upgrade: Option<Upgrade>,
+    mut stopping: watch::Receiver<bool>,
+) -> Response {
+    let Some(Upgrade { connection, accept }) = upgrade else {
+        tracing::warn!("a worker answered a request that did not ask for a WebSocket with one");
+        return plain(StatusCode::INTERNAL_SERVER_ERROR);
+    };
+    let mut http = Response::new(HttpBody::empty());
+    *http.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = http.headers_mut();
+    add_headers(headers, response.headers, false);
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+    if let Ok(accept) = HeaderValue::from_str(&accept) {
+        headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
+    }
+    tokio::spawn(async move {
+        match connection.await {
+            Ok(upgraded) => {
+                let stop = async move {
+                    let _told = stopping.wait_for(|stop| *stop).await;
+                };
+                carry(TokioIo::new(upgraded), Role::Server, socket, stop).await;
+            }
+            Err(error) => tracing::debug!(%error, "a client left during the handshake"),
+        }
+    });
+    http
 }
 
 /// The one place where a failure becomes a status. What went wrong is for the log, not the client.
@@ -193,7 +277,7 @@ fn http_response(response: FetchResponse) -> Response {
         body,
         ..
     } = response;
-    // A 101 promises a socket, and there is none.
+    // A 101 promises a socket, and there is none here.
     if !(200..600).contains(&status) {
         return plain(StatusCode::INTERNAL_SERVER_ERROR);
     }
@@ -206,6 +290,15 @@ fn http_response(response: FetchResponse) -> Response {
     let mut http = Response::new(http_body(body));
     *http.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let target = http.headers_mut();
+    add_headers(target, headers, streamed);
+    if let Some(length) = length {
+        target.insert(CONTENT_LENGTH, length.into());
+    }
+    http
+}
+
+/// The worker's headers, less what is ours to say.
+fn add_headers(target: &mut HeaderMap, headers: Headers, streamed: bool) {
     target.reserve(headers.len());
     for (name, value) in headers {
         let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
@@ -225,10 +318,6 @@ fn http_response(response: FetchResponse) -> Response {
             target.append(name, value);
         }
     }
-    if let Some(length) = length {
-        target.insert(CONTENT_LENGTH, length.into());
-    }
-    http
 }
 
 fn http_body(body: Body) -> HttpBody {

@@ -1,7 +1,7 @@
 //! Cursors: a statement's rows, fetched one at a time, over as many turns as user code likes.
 //!
 //! Owns: the running statement, until its last row; then it goes back to the cache. `exec` makes the first step, so a
-//! cursor always stands on its next row ("reads one row ahead").
+//! cursor of user SQL always stands on its next row ("reads one row ahead"). A KV list steps when it is asked, as in workerd.
 //! Always true: a database knows its cursors (weakly), so it can finish the writing ones before a commit and stop all of them
 //! before it is emptied or closed.
 
@@ -41,6 +41,8 @@ pub(crate) struct Core {
     /// A step failed after its predecessor's row was delivered; reported by the next call.
     failed: Option<StoreError>,
     author: Author,
+    /// The row the statement stands on was delivered (KV lists only).
+    delivered: bool,
     writes: bool,
     reprepared: i32,
     counts: Counts,
@@ -99,6 +101,7 @@ impl Core {
             state: State::OnRow(prepared.run()),
             failed: None,
             author,
+            delivered: false,
             writes,
             reprepared,
             counts,
@@ -238,10 +241,13 @@ impl Core {
         matches!(self.state, State::OnRow(_))
     }
 
-    /// Delivers the row the statement stands on, then steps.
+    /// Delivers the row the statement stands on, then steps; a KV list steps first, from the second row on.
     pub(crate) fn next_row(&mut self, f: &mut dyn FnMut(&Row<'_>)) -> Result<bool, StoreError> {
         if let Some(error) = self.failed.take() {
             return Err(error);
+        }
+        if std::mem::take(&mut self.delivered) {
+            self.advance()?;
         }
         match &mut self.state {
             State::OnRow(running) => {
@@ -253,7 +259,10 @@ impl Core {
                         f(&Row(RowSource::Sqlite { row, columns }));
                     }
                 });
-                self.failed = self.advance().err();
+                match self.author {
+                    Author::User => self.failed = self.advance().err(),
+                    Author::Store => self.delivered = true,
+                }
                 Ok(true)
             }
             State::Kept(rows) => match rows.pop_front() {

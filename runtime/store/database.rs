@@ -46,7 +46,7 @@ const NOTHING: &[SqlValue] = &[];
 
 #[rustfmt::skip]
 const LIMITS: [(Limit, i32); 11] = [
-    (Limit::SQLITE_LIMIT_LENGTH, 16 << 20),
+    (Limit::SQLITE_LIMIT_LENGTH, (16 << 20) - 1),
     (Limit::SQLITE_LIMIT_SQL_LENGTH, 100_000),
     (Limit::SQLITE_LIMIT_COLUMN, 100),
     (Limit::SQLITE_LIMIT_EXPR_DEPTH, 100),
@@ -895,7 +895,6 @@ impl Inner {
 
     fn commit(self: &Rc<Self>) -> Result<(), StoreError> {
         self.finish_writing_cursors();
-        let explicit = self.outer.get() == Outer::Explicit;
         if self.connection()?.is_autocommit() {
             self.broken.set(true);
             return Err(StoreError::EarlierCriticalError);
@@ -908,9 +907,6 @@ impl Inner {
             }
             Err(StoreError::Sql { message }) if message.contains("SQLITE_CONSTRAINT") => {
                 self.roll_back_all();
-                if explicit {
-                    return Err(StoreError::Sql { message });
-                }
                 self.broken.set(true);
                 Err(StoreError::CommitConstraint {
                     message: format!(

@@ -506,7 +506,8 @@ fn blocked_network_is_blocked_in_every_way() {
     for body in [
         "await fetch('http://example.com/')",
         "await fetch(new Request('https://example.com/'))",
-        "new WebSocket('ws://example.com/')",
+        "await fetch('http://example.com/', { headers: { upgrade: 'websocket' } })",
+        "await new Promise((opened, failed) => { const ws = new WebSocket('ws://example.com/'); ws.onopen = opened; ws.onerror = failed; })",
         "new EventSource('http://example.com/')",
         "new XMLHttpRequest()",
         "await import('http://example.com/x.js')",

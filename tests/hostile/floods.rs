@@ -239,7 +239,6 @@ fn two_hundred_facets_are_made_checked_and_deleted_in_random_order() {
 }
 
 #[test]
-#[ignore = "known hole: open databases per worker are not limited yet"]
 fn loaded_code_cannot_use_up_the_file_descriptors_of_the_process() {
     let house = House::new();
     let pid = house.server.pid();
@@ -254,7 +253,15 @@ fn loaded_code_cannot_use_up_the_file_descriptors_of_the_process() {
     let ask = |method: &str, args: serde_json::Value| json!({ "id": "tree", "module": TREE, "method": method, "args": args });
     let answer = house.try_post("/facet", &ask("fill", json!([400])));
     house.assert_unharmed();
-    answer.unwrap_or_else(|error| panic!("the flood itself gets an answer: {error}"));
+    let answer = answer.unwrap_or_else(|error| panic!("the flood gets an answer: {error}"));
+    assert_eq!(
+        answer["ok"],
+        json!([400, null]),
+        "each facet got its turn: idle ones gave up their files"
+    );
+    let check = house.post("/facet", &ask("check", json!([400])));
+    assert_eq!(check["ok"], 400, "and each has its data");
+    assert!(open_files(pid) < 400, "{} files are open", open_files(pid));
 }
 
 #[test]

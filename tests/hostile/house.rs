@@ -78,7 +78,7 @@ impl House {
         )
     }
 
-    fn new_name(&self) -> String {
+    pub fn new_name(&self) -> String {
         self.names.set(self.names.get() + 1);
         format!("facet {}", self.names.get())
     }
