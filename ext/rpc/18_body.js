@@ -37,7 +37,7 @@ const BODY_TEXTS = [
     "Unrecognized Content-Type header value. FormData can only parse the following MIME types: multipart/form-data, application/x-www-form-urlencoded",
   ],
   [
-    "Cannot turn into form data: missing boundary",
+    "Cannot construct MultipartParser: multipart/form-data must provide a boundary",
     "No boundary string in Content-Type header. The multipart/form-data MIME type requires a boundary parameter, e.g. 'Content-Type: multipart/form-data; boundary=\"abcd\"'. See RFC 7578, section 4.",
   ],
 ];
@@ -60,10 +60,15 @@ const nothingLater = async () => {};
 
 /** A stream of `bytes`, which stay as they are: two bodies may share them. */
 function streamOf(bytes) {
+  let given = TypedArrayPrototypeGetByteLength(bytes) === 0;
   const stream = createReadableByteStream(
     nothing,
     (controller) => {
-      if (TypedArrayPrototypeGetByteLength(bytes) > 0) controller.enqueue(TypedArrayPrototypeSlice(bytes));
+      if (!given) {
+        given = true;
+        controller.enqueue(TypedArrayPrototypeSlice(bytes));
+        return;
+      }
       controller.close();
       // A reader that brought its own buffer still waits for it.
       controller.byobRequest?.respond(0);

@@ -15,10 +15,10 @@ function now() {
   return op_web_starting() ? 0 : op_web_now_ms();
 }
 
-// V8 asks the operating system for the time, so a Date of no arguments gets it from here.
+// V8 asks the operating system for the time, so a Date of no arguments has to be told.
 function WorkerDate(_year, _month, _day, _hours, _minutes, _seconds, _ms) {
   if (new.target === undefined) return DatePrototypeToString(new BaseDate(now()));
-  if (arguments.length === 0) return ReflectConstruct(BaseDate, [now()], new.target);
+  if (arguments.length === 0 && op_web_starting()) return ReflectConstruct(BaseDate, [0], new.target);
   return ReflectConstruct(BaseDate, arguments, new.target);
 }
 

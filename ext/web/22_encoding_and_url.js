@@ -84,7 +84,8 @@ takeOver(TextDecoderStream, encoding.TextDecoderStream);
 
 const URL_TEXTS = [["Invalid URL", "Invalid URL string."]];
 
-export function URL(_url, _base = undefined) {
+/** `(url, base)`; its `length` is 0 on the platform. */
+export function URL() {
   requireNew(new.target, "URL");
   try {
     return ReflectConstruct(BaseURL, arguments, new.target);

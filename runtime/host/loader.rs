@@ -218,6 +218,7 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
     [
         "allow_eval_during_startup",
         "enable_ctx_exports",
+        "enhanced_error_serialization",
         "global_navigator",
         "nodejs_compat",
         "web_socket_auto_reply_to_close",
