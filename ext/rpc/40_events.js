@@ -250,8 +250,22 @@ export function reportUncaught(error) {
   logError("Uncaught", error);
 }
 
+/** `Uncaught`, and what was thrown, which may refuse to be text. */
+export function uncaughtMessage(error) {
+  try {
+    return `Uncaught ${String(error)}`;
+  } catch {
+    return "Uncaught exception";
+  }
+}
+
 export function logError(where, error) {
-  const text = error instanceof Error ? String(error.stack ?? error) : String(error);
+  let text;
+  try {
+    text = error instanceof Error ? String(error.stack ?? error) : String(error);
+  } catch {
+    text = "an exception that cannot be shown";
+  }
   op_log(4, `${where}: ${text}`);
 }
 

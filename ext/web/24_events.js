@@ -3,11 +3,11 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { override } from "ext:facetd_rpc/16_overlay.js";
-import { reportUncaught } from "ext:facetd_rpc/40_events.js";
+import { reportUncaught, uncaughtMessage } from "ext:facetd_rpc/40_events.js";
 
 const { ObjectDefineProperty, ObjectSetPrototypeOf, ReflectApply, SymbolToStringTag, TypeError } = primordials;
 const webidl = core.loadExtScript("ext:deno_webidl/00_webidl.js");
-const { EventTarget, PromiseRejectionEvent, reportException, saveGlobalThisReference, setEventTargetData } = core.loadExtScript(
+const { EventTarget, ErrorEvent, PromiseRejectionEvent, saveGlobalThisReference, setEventTargetData } = core.loadExtScript(
   "ext:deno_web/02_event.js",
 );
 const { AbortController, AbortSignal } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
@@ -49,6 +49,9 @@ function checkListener(args) {
   }
 }
 
+/** Taken before user code can replace it. */
+const later = globalThis.queueMicrotask;
+
 /** What the methods are called on when they are called on nothing. Set by `makeScope`. */
 let scope;
 
@@ -72,7 +75,23 @@ export function reportError(_error) {
   if (arguments.length === 0) {
     throw new TypeError("Failed to execute 'reportError' on 'ServiceWorkerGlobalScope': parameter 1 is not of type 'Value'.");
   }
-  reportException(arguments[0]);
+  const error = arguments[0];
+  reportUncaught(error);
+  tellScope(new ErrorEvent("error", { error, message: uncaughtMessage(error), cancelable: true }));
+}
+
+/** A global listener for errors runs: what it throws is only logged. */
+let reporting = false;
+
+/** Tells the global listeners of an error. */
+function tellScope(event) {
+  if (reporting) return;
+  reporting = true;
+  try {
+    ReflectApply(dispatchEvent, scope, [event]);
+  } finally {
+    reporting = false;
+  }
 }
 
 // ---- the global scope
@@ -91,9 +110,6 @@ ObjectDefineProperty(ServiceWorkerGlobalScope.prototype, SymbolToStringTag, {
   configurable: true,
 });
 
-/** A global listener for errors runs: what it throws is only logged. */
-let reporting = false;
-
 /**
  * Makes `global` an instance of ServiceWorkerGlobalScope.
  *
@@ -108,12 +124,8 @@ export function makeScope(global) {
     __proto__: null,
     dispatchEvent(event) {
       reportUncaught(event.error);
-      if (reporting) return false;
-      queueMicrotask(() => {
-        reporting = true;
-        ReflectApply(dispatchEvent, global, [event]);
-        reporting = false;
-      });
+      // Later: deno_core counts reports within reports, and takes its own way for those too.
+      if (!reporting) later(() => tellScope(event));
       return false;
     },
   });

@@ -20,7 +20,7 @@ import {
 import { requireIo, requireOwn } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
-import { hooks, listening, worker } from "ext:facetd_rpc/40_events.js";
+import { hooks, listening, uncaughtMessage, worker } from "ext:facetd_rpc/40_events.js";
 
 const { CloseEvent, ErrorEvent, Event, EventTarget, MessageEvent, setIsTrusted } = core.loadExtScript(
   "ext:deno_web/02_event.js",
@@ -262,7 +262,7 @@ export class WebSocket extends EventTarget {
     });
     if (thrown === undefined) return undefined;
     const { error } = thrown;
-    return errorEvent(error instanceof Error ? error : new Error(String(error)));
+    return errorEvent(error instanceof Error ? error : new Error(uncaughtMessage(error).slice("Uncaught ".length)));
   }
 
   // ---- looking
@@ -348,7 +348,7 @@ function callHandler(event) {
 }
 
 function errorEvent(error) {
-  return new ErrorEvent("error", { error, message: `Uncaught ${error}` });
+  return new ErrorEvent("error", { error, message: uncaughtMessage(error) });
 }
 
 function toWire(data) {

@@ -135,8 +135,10 @@ fn a_log_flood_leaves_the_neighbours_usable() {
 fn log_lines_cannot_be_forged() {
     let house = House::new();
     house.facet("console.log('first\\n2026-01-01T00:00:00Z ERROR facetd: forged line\\u001b[2J\\u001b]0;title\\u0007'); return 1;");
+    wait_for("it is logged somehow", SOON, || {
+        house.server.stderr().contains("forged line")
+    });
     let log = house.server.stderr();
-    assert!(log.contains("forged line"), "it is logged somehow:\n{log}");
     assert!(
         !log.lines()
             .any(|line| line.starts_with("2026-01-01T00:00:00Z ERROR")),
