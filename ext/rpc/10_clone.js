@@ -28,6 +28,7 @@ const TAG_STREAM = 6;
 const TAG_BLOB = 7;
 const TAG_FUNCTION = 8;
 const TAG_ERROR = 9;
+const TAG_WRITABLE = 10;
 
 export function dataCloneError(message) {
   return new DOMException(message, "DataCloneError");
@@ -91,6 +92,9 @@ export const types = {
   reviveResponse: undefined,
   reviveStream: undefined,
   streamHandle: undefined,
+  WritableStream: undefined,
+  writableEnd: undefined,
+  reviveWritable: undefined,
   reviveStub: undefined,
   reviveClass: undefined,
   Headers: undefined,
@@ -144,6 +148,10 @@ export function describe(object, mode) {
   if (is(object, types.ReadableStream)) {
     if (mode !== MODE_RPC) throw dataCloneError("ReadableStream can only be serialized for RPC.");
     return [TAG_STREAM, null, types.streamHandle(object)];
+  }
+  if (is(object, types.WritableStream)) {
+    if (mode !== MODE_RPC) throw dataCloneError("WritableStream can only be serialized for RPC.");
+    return [TAG_WRITABLE, null, exportValue(types.writableEnd(object))];
   }
   if (is(object, types.Request) || is(object, types.Response)) {
     const described = types.describeBody(object, mode === MODE_RPC);
@@ -199,6 +207,8 @@ export function revive(tag, standIn, handle, kind) {
       return types.reviveStream(handle);
     case TAG_ERROR:
       return unpackError(standIn);
+    case TAG_WRITABLE:
+      return types.reviveWritable(handle);
     case TAG_BLOB:
       return new types.Blob(standIn.parts, { type: standIn.type });
     default:

@@ -278,6 +278,7 @@ types.Headers = Headers;
 types.Request = Request;
 types.Response = Response;
 types.ReadableStream = ReadableStream;
+types.WritableStream = streams.WritableStream;
 types.Blob = Blob;
 types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v]);
 types.blobParts = (blob) => ({ type: blob.type, parts: [op_blob_bytes(getParts(blob))] });
@@ -301,6 +302,10 @@ types.describeBody = (object, withBody) => {
   fields.headers = flatHeaders(inner.headerList);
   if (inner.body === null || inner.body === undefined) return [fields];
   const io = currentIo() ?? requireIo();
+  const raw = inner.body.streamOrStatic;
+  if (raw instanceof ReadableStream ? raw.locked || isReadableStreamDisturbed(raw) : raw.consumed) {
+    throw new TypeError("The ReadableStream has been locked to a reader.");
+  }
   const [body, pumped] = bodyToWire(io, inner.body);
   keepWhile(io, pumped);
   if (typeof body === "number") return [fields, body];

@@ -21,7 +21,7 @@ function send(stub, path, args) {
     const { number } = io.context;
     const call = op_rpc_call(handle, number, io.event, io.section, path, args);
     whenDone(io, call, (kind, ...rest) => {
-      if (kind === 0) resolve(rest[0]);
+      if (kind === 0) resolve(disposable(rest[0], takeArrived()));
       else reject(completionError(kind, ...rest));
     });
   });
@@ -29,23 +29,58 @@ function send(stub, path, args) {
 
 function noop() {}
 
+/** Stubs that came with the value that was read last. */
+let arrived = [];
+const NONE = [];
+
+/** Those stubs; whoever asks is responsible for them. */
+export function takeArrived() {
+  if (arrived.length === 0) return NONE;
+  const taken = arrived;
+  arrived = [];
+  return taken;
+}
+
+export function disposeAll(stubs) {
+  for (let i = 0; i < stubs.length; i++) stubs[i][Symbol.dispose]();
+}
+
+/** Gives a result that is plain data a disposer for the `stubs` in it. */
+function disposable(value, stubs) {
+  if (typeof value !== "object" || value === null) return value;
+  if (stubs.length === 0 && Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const dispose = stubs.length === 0 ? noop : () => disposeAll(stubs);
+  return Object.defineProperty(value, Symbol.dispose, { value: dispose, configurable: true, writable: true });
+}
+
+/** An error in the words of the other side, where the platform walks. */
+function remoteError(message) {
+  return Object.assign(new TypeError(message), { remote: true });
+}
+
 /** Walks `path` from a value that has arrived; calls what is there if there are `args`. */
 function walk(value, path, args) {
   let self;
-  for (const name of path) {
-    if ((typeof value !== "object" && typeof value !== "function") || value === null) {
-      throw new TypeError(`The RPC receiver does not implement the method "${name}".`);
+  for (let i = 0; i < path.length; i++) {
+    const name = path[i];
+    const isObject = (typeof value === "object" || typeof value === "function") && value !== null;
+    const isStub = isObject && (value[kHandle] !== undefined || value[kPromise] !== undefined);
+    const isThere = isStub || (isObject && Object.hasOwn(value, name));
+    // A property that is read last may be missing.
+    if (!isThere && (!isObject || i < path.length - 1 || args !== undefined)) {
+      throw remoteError(`The RPC receiver does not implement the method "${name}".`);
     }
     self = value;
-    const isStub = value[kHandle] !== undefined || value[kPromise] !== undefined;
-    value = isStub || Object.hasOwn(value, name) ? value[name] : undefined;
+    value = isThere ? value[name] : undefined;
   }
   if (args === undefined) return value;
   if (typeof value !== "function") {
-    throw new TypeError(`"${path.length === 0 ? "(this)" : path.at(-1)}" is not a function.`);
+    throw remoteError(`"${path.length === 0 ? "(this)" : path.at(-1)}" is not a function.`);
   }
   return apply(value, self, args);
 }
+
+const INDEX = /^(0|[1-9][0-9]*)$/;
 
 export class RpcPromise {}
 export class RpcProperty {}
@@ -70,13 +105,14 @@ function makeCallable(Type, run, path, base) {
         case kHandle:
           return undefined;
         case Symbol.toStringTag:
-          return Type.name;
+          return `Js${Type.name}`;
         case Symbol.dispose:
           return noop;
         case "constructor":
           return Type;
       }
-      if (typeof name === "symbol") return undefined;
+      // The platform has no handler for indexes.
+      if (typeof name === "symbol" || INDEX.test(name)) return undefined;
       if (path.length >= PATH_MAX) {
         throw new TypeError(`RPC pipelined property path is too deep (max ${PATH_MAX}).`);
       }
@@ -174,8 +210,11 @@ function makeRpcStub(handle, shared = { stubs: 0 }) {
     if (--shared.stubs === 0) op_rpc_dispose(handle);
   };
   const root = callable(stub, []);
+  /** What user code has set on the stub: it stays here. */
+  const own = new Map();
   return new Proxy(noop, {
-    get(_target, name, receiver) {
+    get(_target, name) {
+      if (own.has(name)) return own.get(name);
       switch (name) {
         case kHandle:
           return stub[kHandle];
@@ -196,6 +235,11 @@ function makeRpcStub(handle, shared = { stubs: 0 }) {
     },
     apply: (_target, _self, args) => apply(root, undefined, args),
     getPrototypeOf: () => RpcStub.prototype,
+    has: (_target, name) => typeof name === "string" || own.has(name),
+    set(_target, name, value) {
+      own.set(name, value);
+      return true;
+    },
     ownKeys: () => ["prototype"],
   });
 }
@@ -227,7 +271,50 @@ export class DurableObjectClass {
 Object.defineProperty(DurableObjectClass.prototype, Symbol.toStringTag, { value: "DurableObjectClass" });
 
 types.RpcTarget = RpcTarget;
-types.reviveStub = (handle, kind) => kind === EXPORT_KIND
-  ? makeRpcStub(handle)
-  : makeStub(types.reviving === "Fetcher" ? Fetcher : ServiceStub, handle);
+types.reviveStub = (handle, kind) => {
+  if (kind !== EXPORT_KIND) return makeStub(types.reviving === "Fetcher" ? Fetcher : ServiceStub, handle);
+  const stub = makeRpcStub(handle);
+  arrived.push(stub);
+  return stub;
+};
 types.reviveClass = (handle) => new DurableObjectClass(handle, kHandle);
+
+// ---- writable streams: the one who has it writes by calls to the one who sent it
+
+class WritableEnd extends RpcTarget {
+  #writer;
+  constructor(stream) {
+    super();
+    this.#writer = stream.getWriter();
+  }
+  write(chunk) {
+    return this.#writer.write(chunk);
+  }
+  close() {
+    return this.#writer.close();
+  }
+  abort(reason) {
+    return this.#writer.abort(reason);
+  }
+  /** Nobody can write any more: if it was not closed, it was cut off. */
+  [Symbol.dispose]() {
+    this.#writer.abort(new Error("WritableStream received over RPC was disposed before it was closed.")).catch(noop);
+  }
+}
+
+types.writableEnd = (stream) => new WritableEnd(stream);
+types.reviveWritable = (handle) => {
+  const stub = makeRpcStub(handle);
+  const last = async (call) => {
+    try {
+      await call;
+    } finally {
+      stub[Symbol.dispose]();
+    }
+  };
+  return new types.WritableStream({
+    write: (chunk) => send(stub, ["write"], [chunk]),
+    close: () => last(send(stub, ["close"], [])),
+    abort: (reason) => last(send(stub, ["abort"], [reason])),
+  });
+};

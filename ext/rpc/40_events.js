@@ -14,7 +14,7 @@ import {
 import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
 import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
-import { DurableObjectClass, makeStub, RpcTarget, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { disposeAll, DurableObjectClass, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
@@ -121,6 +121,8 @@ Object.defineProperty(ExecutionContext.prototype, Symbol.toStringTag, { value: "
 class Event {
   #open = 1;
   answered = false;
+  /** Stubs that came with the arguments: the caller's, lent until the answer. */
+  borrowed = [];
   request = undefined;
   constructor(number, io, owns) {
     this.number = number;
@@ -193,6 +195,7 @@ class Event {
     } catch (error) {
       op_rpc_answer_error(this.number, error, true);
     }
+    disposeAll(this.borrowed);
     this.over();
   }
 
@@ -206,6 +209,7 @@ class Event {
       // A thrown value that throws when it is looked at.
       op_rpc_answer_error(this.number, new Error("The thrown value could not be read."), true);
     }
+    disposeAll(this.borrowed);
     this.over();
   }
 
@@ -400,6 +404,7 @@ const NO_RPC =
   "The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module \"cloudflare:workers\".";
 
 function rpcEvent(event, targetKind, object, name, props, path, args) {
+  event.borrowed = takeArrived();
   if (targetKind === 2) {
     const exported = exportedValue(name);
     if (exported === undefined || exported.io?.context.alive === false) {
@@ -571,6 +576,7 @@ function loopback(kind, object, call) {
     get(_target, key, receiver) {
       if (key === kRefuse) return kind;
       if (key === "constructor") return { name: kind };
+      if (key === Symbol.toStringTag) return kind;
       const value = Reflect.get(object, key, object);
       return typeof value === "function" && kind !== "LoopbackServiceStub" ? value.bind(object) : value;
     },

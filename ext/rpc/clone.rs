@@ -62,7 +62,8 @@ impl v8::ValueSerializerImpl for Serializer {
             return Some(false);
         };
         if prototype.is_null() {
-            return Some(false);
+            // The platform does not send objects without a prototype.
+            return Some(self.mode == CloneMode::Rpc);
         }
         // The prototype of a stub is a Proxy; the prototype of a plain object is the end of its chain.
         if prototype.is_proxy() {
@@ -98,7 +99,16 @@ impl v8::ValueSerializerImpl for Serializer {
         let stand_in = described.get_index(scope, 1)?;
         let handle = described.get_index(scope, 2)?;
         let capability = match cppgc::try_unwrap_cppgc_object::<Handle>(scope, handle) {
-            Some(handle) => handle.capability(),
+            Some(handle) => {
+                let capability = handle.capability();
+                // Made for this clone alone: the payload is its only holder from now on.
+                if (tag == TAG_FUNCTION || tag == TAG_WRITABLE)
+                    && let Ok(target) = handle.target()
+                {
+                    target.dispose();
+                }
+                capability
+            }
             None => take_stream(scope, handle),
         };
         let slot = match capability {
@@ -115,6 +125,10 @@ impl v8::ValueSerializerImpl for Serializer {
         writer.write_value(context, stand_in)
     }
 }
+
+/// `10_clone.js` says so of functions, `RpcTarget`s and writable streams, which it has just exported.
+const TAG_FUNCTION: u32 = 8;
+const TAG_WRITABLE: u32 = 10;
 
 /// A number in the place of a handle is the resource of a body: its stream moves into the payload.
 fn take_stream(

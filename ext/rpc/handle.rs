@@ -144,7 +144,10 @@ impl Handle {
     /// What a payload carries of this handle, if it may be passed on at all.
     pub(crate) fn capability(&self) -> Option<Capability> {
         match self {
-            Self::Target(target) => Some(Capability::Target(target.clone())),
+            Self::Target(target) => {
+                let holder = target.dup().unwrap_or_else(|| target.clone());
+                Some(Capability::Target(holder))
+            }
             Self::Class(class) => Some(Capability::Class(class.clone())),
             _ => None,
         }

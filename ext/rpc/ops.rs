@@ -15,8 +15,7 @@ use facetd_core::{
 use futures::FutureExt;
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub fn isolate(state: &OpState) -> Rc<IsolateState> {
     state.borrow::<Rc<IsolateState>>().clone()
@@ -585,21 +584,43 @@ pub fn op_rpc_outbound(state: &mut OpState) -> Result<Handle, WrongHandle> {
         .ok_or(WrongHandle)
 }
 
-struct ExportTarget {
+/// An exported function or `RpcTarget`. It is let go when its last holder is.
+struct Export {
     inbox: Inbox,
-    export: u32,
-    released: AtomicBool,
+    number: u32,
+}
+
+impl Drop for Export {
+    fn drop(&mut self) {
+        self.inbox.send(Message::ReleaseExport {
+            export: self.number,
+        });
+    }
+}
+
+/// What one holder has of an export: a stub and its duplicates in one isolate, or a payload on its way.
+struct ExportTarget(Mutex<Option<Arc<Export>>>);
+
+impl ExportTarget {
+    fn export(&self) -> Option<Arc<Export>> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
 }
 
 impl Target for ExportTarget {
     fn send(&self, event: Event) {
-        let target = EventTarget::Export(self.export);
-        self.inbox.send(Message::Event {
-            target,
-            event,
-            limits: Limits::default(),
-            keep: None,
-        });
+        match self.export() {
+            Some(export) => export.inbox.send(Message::Event {
+                target: EventTarget::Export(export.number),
+                event,
+                limits: Limits::default(),
+                keep: None,
+            }),
+            None => event.reply.send(Err(Failure::disconnected())),
+        }
     }
 
     fn kind(&self) -> TargetKind {
@@ -607,17 +628,13 @@ impl Target for ExportTarget {
     }
 
     fn dispose(&self) {
-        if !self.released.swap(true, Ordering::AcqRel) {
-            self.inbox.send(Message::ReleaseExport {
-                export: self.export,
-            });
-        }
+        let export = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(export);
     }
-}
 
-impl Drop for ExportTarget {
-    fn drop(&mut self) {
-        self.dispose();
+    fn dup(&self) -> Option<Arc<dyn Target>> {
+        let export = self.export()?;
+        Some(Arc::new(Self(Mutex::new(Some(export)))))
     }
 }
 
@@ -628,11 +645,11 @@ pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
     let isolate = isolate(state);
     isolate.exports.borrow_mut().insert(export, context);
     let inbox = isolate.inbox.clone();
-    Handle::Target(Arc::new(ExportTarget {
+    let export = Arc::new(Export {
         inbox,
-        export,
-        released: AtomicBool::new(false),
-    }))
+        number: export,
+    });
+    Handle::Target(Arc::new(ExportTarget(Mutex::new(Some(export)))))
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,

@@ -25,8 +25,12 @@ pub trait Target: Send + Sync {
     /// Never blocks and never fails: trouble is the outcome of the event.
     fn send(&self, event: Event);
     fn kind(&self) -> TargetKind;
-    /// Nobody will send any more, though handles may still be around.
+    /// This handle's holder will send no more, though the handle may still be around.
     fn dispose(&self) {}
+    /// A handle of its own for one more holder, where the target counts them.
+    fn dup(&self) -> Option<Arc<dyn Target>> {
+        None
+    }
 }
 
 /// A Durable Object class as a value: what a facet is an instance of.
