@@ -677,7 +677,7 @@ fn outgoing_flood(send: &str) {
     let before = house.rss_mib();
     let module = format!(
         r#"import {{ DurableObject, WorkerEntrypoint }} from "cloudflare:workers";
-        export class Entry extends WorkerEntrypoint {{ take(bytes) {{ return bytes.length; }} async fetch(request) {{ await scheduler.wait(10_000); return new Response("late"); }} }}
+        export class Entry extends WorkerEntrypoint {{ take(bytes) {{ return bytes.length; }} give() {{ return new Uint8Array(3e7); }} async fetch(request) {{ await scheduler.wait(10_000); return new Response("late"); }} }}
         export class App extends DurableObject {{
           async run() {{
             const large = new Uint8Array(3e7).fill(1);
@@ -729,4 +729,65 @@ fn streams_on_their_way_count_against_a_limit() {
 #[test]
 fn fetches_that_go_nowhere_count_against_a_limit() {
     outgoing_flood(r#"fetch("http://x/", { method: "POST", body: large })"#);
+}
+
+#[test]
+fn answers_on_their_way_count_against_a_limit() {
+    outgoing_flood("self.give()");
+}
+
+#[test]
+fn messages_behind_a_loop_end_with_their_isolate_and_not_the_process() {
+    let house = House::new();
+    let answer = house.facet_limited(
+        "const [a, b] = Object.values(new WebSocketPair()); a.accept(); b.accept(); b.onmessage = () => { for (;;); }; for (let i = 0; i < 50_000; i++) a.send(''); await scheduler.wait(60_000);",
+        &json!({ "cpuMs": 500 }),
+    );
+    assert_cpu_error(&answer, 500);
+    house.assert_unharmed();
+}
+
+/// What a socket that nobody reads may hold is bounded, whatever is sent.
+#[track_caller]
+fn socket_flood(flood: &str) {
+    let house = House::new();
+    house.assert_unharmed();
+    let before = house.rss_mib();
+    let module = format!(
+        r#"import {{ DurableObject }} from "cloudflare:workers";
+        export class App extends DurableObject {{
+          async run() {{
+            const keep = globalThis.keep = [];
+            const pair = () => {{ const [a, b] = Object.values(new WebSocketPair()); a.accept(); keep.push(a, b); return a; }};
+            try {{ {flood} }} catch (e) {{ return e.message; }}
+            await scheduler.wait(100);
+          }}
+        }}"#
+    );
+    let _answer = house.try_post("/facet", &json!({ "facet": "flood", "module": module }));
+    let after = house.rss_mib();
+    assert!(
+        after < before + RSS_SLACK_MIB + 256,
+        "resident memory went from {before} to {after} MiB"
+    );
+    house.assert_unharmed();
+}
+
+#[test]
+fn reasons_of_closes_count_too() {
+    socket_flood("for (let i = 0; i < 200; i++) pair().close(1000, 'x'.repeat(10 << 20));");
+}
+
+#[test]
+fn a_socket_that_was_cut_off_costs_nothing_more() {
+    socket_flood(
+        "const a = pair(); a.send(new Uint8Array(17 << 20)); for (let i = 0; i < 1_500_000; i++) a.send('x');",
+    );
+}
+
+#[test]
+fn many_sockets_that_nobody_reads_share_one_limit() {
+    socket_flood(
+        "const large = new Uint8Array(8 << 20); for (let i = 0; i < 300; i++) pair().send(large);",
+    );
 }

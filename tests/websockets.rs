@@ -340,6 +340,45 @@ fn a_facet_that_loops_in_a_message_loses_its_sockets_and_nobody_elses() {
 }
 
 #[test]
+fn messages_queued_behind_a_loop_do_not_take_the_process_along() {
+    let (_project, server) = start();
+    let mut looping = connect(server.address(), "/facet/echo");
+    looping
+        .write(Message::text("loop"))
+        .expect("it takes the message");
+    for _ in 0..10_000 {
+        looping
+            .write(Message::text(""))
+            .expect("it takes the message");
+    }
+    let _cut = looping.flush();
+    assert_eq!(
+        end_of(&mut looping),
+        None,
+        "the CPU limit ends the isolate and its sockets"
+    );
+    assert_eq!(
+        say(&mut connect(server.address(), "/facet/echo"), "x"),
+        "x",
+        "the process goes on"
+    );
+}
+
+#[test]
+fn a_client_that_does_nothing_is_let_go_when_its_object_is_gone() {
+    let (_project, server) = start();
+    let before = process::open_files(server.pid());
+    let silent: Vec<_> = (0..5)
+        .map(|_| connect(server.address(), "/flood"))
+        .collect();
+    assert_eq!(server.get("/abort").status, 500, "the object resets itself");
+    wait_for("their connections are cut", Duration::from_secs(40), || {
+        process::open_files(server.pid()) <= before
+    });
+    drop(silent);
+}
+
+#[test]
 fn each_message_has_a_cpu_budget_of_its_own() {
     let (_project, server) = start();
     let mut socket = connect(server.address(), "/facet/echo");
@@ -402,6 +441,27 @@ fn what_is_no_proper_handshake_gets_no_socket() {
             "{what}"
         );
     }
+    let files = process::open_files(server.pid());
+    for body in [
+        "transfer-encoding: chunked\r\n\r\n5\r\nhello\r\n",
+        "content-length: 5\r\n\r\nhello",
+    ] {
+        for method in ["POST", "GET"] {
+            let mut connection = Connection::open(server.address());
+            let head = format!(
+                "{method} /echo HTTP/1.1\r\nhost: x\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n{body}"
+            );
+            connection.write(head).expect("it reads");
+            assert_eq!(
+                connection.answer().expect("an answer").status,
+                500,
+                "{method} with a body"
+            );
+        }
+    }
+    wait_for("nothing is kept of them", SOON, || {
+        process::open_files(server.pid()) <= files
+    });
     let refused = try_connect(server.address(), "/plain")
         .map(drop)
         .unwrap_err();

@@ -228,7 +228,8 @@ function anonymous(handle) {
   if (!context.isObject) {
     context.atEnd.push(() => {
       op_loader_let_go(handle);
-      for (const target of stub[kTargets]) op_rpc_dispose(target);
+      const targets = stub[kTargets];
+      for (let i = 0; i < targets.length; i++) op_rpc_dispose(targets[i]);
     });
   }
   return stub;

@@ -4,12 +4,14 @@
 // A frame is an immutable object that V8 carries along every promise continuation. Our part of it is
 // `frame[kIo] = { context, event, section }`; AsyncLocalStorage keeps its stores beside it.
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import { op_rpc_busy, op_rpc_give_up } from "ext:core/ops";
 
 const { getAsyncContext, setAsyncContext } = core;
 // Taken before user code can replace it: what it is called with is not for user code to see.
 const { apply } = Reflect;
+// Their methods stay what they are, whatever user code does to Map and Set.
+const { SafeMap, SafeSet } = primordials;
 
 export const kIo = Symbol("io");
 
@@ -23,7 +25,7 @@ const DISALLOWED =
 export class Context {
   alive = true;
   /** Calls to give up when it ends. @type {Set<number>} */
-  pending = new Set();
+  pending = new SafeSet();
   /** What to do when it ends. @type {Function[]} */
   atEnd = [];
 
@@ -39,7 +41,7 @@ export class Context {
       op_rpc_give_up(call);
     }
     this.pending.clear();
-    for (const run of this.atEnd) run();
+    for (let i = 0; i < this.atEnd.length; i++) this.atEnd[i]();
   }
 }
 
@@ -91,7 +93,7 @@ export function inFrame(frame, run, self, ...args) {
 }
 
 /** Calls that have not completed: number to what to do. @type {Map<number, Function>} */
-const waiting = new Map();
+const waiting = new SafeMap();
 
 /** Notes that `io` waits for `call`. `done(kind, a, b, ...)` runs when it completes. */
 export function whenDone(io, call, done) {

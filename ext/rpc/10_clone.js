@@ -4,11 +4,13 @@
 // V8 asks `describe` for every object that is not plain; the answer is `[tag, standIn, handle?]`,
 // or an exception. `revive` makes the object again on the other side.
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
 import { currentIo, derivedFrame, inFrame } from "ext:facetd_rpc/00_context.js";
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
+// Their methods stay what they are, whatever user code does to Map and Set.
+const { SafeMap } = primordials;
 
 /** The handle of a stub or class object. Private to us: user code cannot name the symbol. */
 export const kHandle = Symbol("handle");
@@ -50,7 +52,7 @@ const NOT_PASSABLE = [
 ];
 
 /** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
-const exported = new Map();
+const exported = new SafeMap();
 let lastExport = 0;
 
 /** @returns a handle for a stub of `value`, which stays reachable until the last stub is gone. */

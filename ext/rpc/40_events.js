@@ -1,7 +1,7 @@
 // Events: from the mailbox to user code and back.
 // API: https://developers.cloudflare.com/workers/runtime-apis/handlers/
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import {
   op_log,
   op_rpc_answer_error,
@@ -18,6 +18,8 @@ import { disposeAll, DurableObjectClass, makeStub, RpcTarget, ServiceStub, takeA
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
+// Their methods stay what they are, whatever user code does to Map and Set.
+const { SafeMap } = primordials;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 
 export class WorkerEntrypoint {
@@ -53,7 +55,7 @@ export const worker = {
 };
 
 /** Objects alive here: context number to `{ context, instance, state }`. */
-const objects = new Map();
+const objects = new SafeMap();
 
 /** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
 export const hooks = {
@@ -124,6 +126,8 @@ class Event {
   /** Stubs that came with the arguments: the caller's, lent until the answer. */
   borrowed = [];
   request = undefined;
+  /** The resource of the request's body. */
+  body = undefined;
   constructor(number, io, owns) {
     this.number = number;
     this.io = io;
@@ -156,6 +160,8 @@ class Event {
   over() {
     if (--this.#open > 0) return;
     running.delete(this.number);
+    // Nobody may read on: a client whose body is held is never let go.
+    if (this.body !== undefined) core.tryClose(this.body);
     if (this.owns) this.io.context.end();
     op_rpc_done(this.number);
   }
@@ -225,7 +231,7 @@ const INCORRECT_RESULT =
   "Incorrect type for Promise: the Promise did not resolve to 'Response'.";
 
 /** Events that are not over, for cancellation. @type {Map<number, Event>} */
-const running = new Map();
+const running = new SafeMap();
 
 /** The event whose listeners run, and what one of them threw. */
 let dispatching;
@@ -331,6 +337,7 @@ const NO_FETCH = "Handler does not export a fetch() function.";
 function fetchEvent(event, targetKind, object, name, props, method, url, headers, body, cf) {
   const request = requestFromWire(method, url, headers, body, cf);
   event.request = request;
+  if (typeof body === "number") event.body = body;
   let result;
   if (targetKind === 1) {
     const { instance } = object;

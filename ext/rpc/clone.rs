@@ -245,6 +245,7 @@ fn serialize_once<'s>(
     Some(Payload {
         bytes,
         capabilities,
+        ..Payload::default()
     })
 }
 
@@ -324,6 +325,7 @@ pub fn deserialize_stored<'s>(
     let payload = Payload {
         bytes,
         capabilities: Vec::new(),
+        ..Payload::default()
     };
     deserialize_as(scope, state, &payload, CloneMode::Storage)
 }

@@ -12,7 +12,8 @@ pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_fa
 pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{failure_error, isolate, isolate_of, props_from_js};
 pub use state::{
-    Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext, OpenSocket, Via,
+    Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext, OpenSocket, Timer,
+    Via,
 };
 
 use std::time::Duration;

@@ -102,14 +102,38 @@ fn body_from_js<'s>(
         return body::take_body(state, rid)
             .ok_or_else(|| JsErrorBox::type_error("Body has already been used. It can only be used once. Use tee() first if you need to read it twice."));
     }
-    if let Ok(view) = v8::Local::<v8::ArrayBufferView>::try_from(value) {
-        let mut bytes = vec![0; view.byte_length()];
-        view.copy_contents(&mut bytes);
-        return Ok(Body::Bytes(bytes.into()));
+    let bytes = match v8::Local::<v8::ArrayBufferView>::try_from(value) {
+        Ok(view) => {
+            let mut bytes = vec![0; view.byte_length()];
+            view.copy_contents(&mut bytes);
+            bytes
+        }
+        Err(_) => value.to_rust_string_lossy(scope).into_bytes(),
+    };
+    charged(&isolate(state), bytes).map(Body::Bytes)
+}
+
+/// Bytes on their way, which the isolate pays for until their last reader lets go of them.
+fn charged(isolate: &IsolateState, bytes: Vec<u8>) -> Result<Bytes, JsErrorBox> {
+    let charge = isolate
+        .send_budget
+        .charge(bytes.len())
+        .ok_or_else(|| JsErrorBox::new("RangeError", TOO_MUCH))?;
+    Ok(Bytes::from_owner(Charged {
+        bytes,
+        _charge: charge,
+    }))
+}
+
+struct Charged {
+    bytes: Vec<u8>,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
     }
-    Ok(Body::Bytes(Bytes::from(
-        value.to_rust_string_lossy(scope).into_bytes(),
-    )))
 }
 
 /// Sends a fetch through a stub. Returns the call that is completed with the response.
@@ -200,15 +224,17 @@ pub fn op_rpc_answer_value<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     event: u32,
     value: v8::Local<'s, v8::Value>,
-) -> bool {
+) -> Result<bool, JsErrorBox> {
     let isolate = isolate_of(scope);
-    match serialize(scope, &isolate, value, CloneMode::Rpc) {
-        Some(payload) => {
-            isolate.answer(event, Ok(Answer::Value(payload)));
-            true
-        }
-        None => false,
-    }
+    let Some(mut payload) = serialize(scope, &isolate, value, CloneMode::Rpc) else {
+        return Ok(false);
+    };
+    let charge = isolate.send_budget.charge(payload.bytes.len());
+    payload.charge = Some(Arc::new(
+        charge.ok_or_else(|| JsErrorBox::new("RangeError", TOO_MUCH))?,
+    ));
+    isolate.answer(event, Ok(Answer::Value(payload)));
+    Ok(true)
 }
 
 #[op2(nofast, reentrant)]
@@ -318,17 +344,12 @@ pub fn op_body_write(
         drained(true);
         return call;
     };
-    let Some(charge) = isolate.send_budget.charge(chunk.len()) else {
-        let cut = BodyError(TOO_MUCH.to_owned());
+    let Ok(chunk) = charged(&isolate, chunk.to_vec()) else {
         pipe.writer.take();
-        writer.fail(cut);
+        writer.fail(BodyError(TOO_MUCH.to_owned()));
         drained(true);
         return call;
     };
-    let chunk = Bytes::from_owner(Charged {
-        bytes: chunk.into(),
-        _charge: charge,
-    });
     // A chunk can reveal a write like any answer, so it waits like one.
     isolate.send_later(context, move |durable| match durable {
         Ok(()) => {
@@ -338,18 +359,6 @@ pub fn op_body_write(
         Err(_) => drained(true),
     });
     call
-}
-
-/// A chunk that is paid for until its last reader lets go of it.
-struct Charged {
-    bytes: Box<[u8]>,
-    _charge: Charge,
-}
-
-impl AsRef<[u8]> for Charged {
-    fn as_ref(&self) -> &[u8] {
-        &self.bytes
-    }
 }
 
 #[op2]

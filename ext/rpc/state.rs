@@ -91,8 +91,19 @@ pub struct EventState {
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
+    /// Ends the event when its wall time is over; dropped with it.
+    pub timer: Option<Timer>,
     /// Given back when JS has it.
     pub charge: Option<Charge>,
+}
+
+/// A task that is of no use without its owner.
+pub struct Timer(pub tokio::task::AbortHandle);
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
 }
 
 /// Something JS waits for.
@@ -250,6 +261,18 @@ impl IsolateState {
     ) -> Option<R> {
         let mut contexts = self.contexts.borrow_mut();
         contexts.get_mut(&context)?.object.as_mut().map(f)
+    }
+
+    /// The context is over: whoever works on its calls is told.
+    pub fn give_up_calls(&self, context: u32) {
+        let given_up: Vec<Call> = {
+            let mut calls = self.calls.borrow_mut();
+            let of_it = calls.extract_if(|_, call| call.context == context);
+            of_it.map(|(_, call)| call).collect()
+        };
+        for stop in given_up.into_iter().filter_map(|call| call.stop) {
+            stop.abort();
+        }
     }
 
     /// `slot` belongs to `context`, until somebody takes what is in it.

@@ -7,6 +7,8 @@ import { forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.
 import { logError } from "ext:facetd_rpc/40_events.js";
 
 const { getAsyncContext } = core;
+// Their methods stay what they are, whatever user code does to Map and Set.
+const { SafeMap } = primordials;
 const { ObjectPrototypeIsPrototypeOf } = primordials;
 const { AbortSignalPrototype } = core.loadExtScript("ext:deno_web/03_abort_signal.js");
 
@@ -15,7 +17,7 @@ function isSignal(value) {
 }
 
 /** Active timers: number to `{ io, call }`. */
-const timers = new Map();
+const timers = new SafeMap();
 
 class Timeout {
   #number;

@@ -4,7 +4,7 @@
 // A socket is one of two coupled ends. Here it is in one of three states: fresh (a handle, which a
 // Response can take along), accepted (a number, by which Rust delivers what comes), or used up.
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import {
   op_rpc_outbound,
   op_socket_accept,
@@ -29,6 +29,8 @@ const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { apply } = Reflect;
+// Their methods stay what they are, whatever user code does to Map and Set.
+const { ObjectDefineProperty, SafeMap, SafeWeakMap } = primordials;
 const { addEventListener, dispatchEvent } = EventTarget.prototype;
 
 const CONNECTING = 0;
@@ -49,11 +51,13 @@ const LOST = "WebSocket disconnected without sending Close frame.";
 const NOT_ACCEPTED =
   "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.";
 
+const TYPES = ["open", "message", "close", "error"];
+
 /** Says to the constructor that the second argument is a handle. User code cannot name it. */
 const kEnd = Symbol("end");
 
 /** Accepted sockets by the number Rust knows them by: they live as long as they are open. */
-const accepted = new Map();
+const accepted = new SafeMap();
 
 // The inside of a socket, for the functions below. Set by the class.
 let take;
@@ -85,7 +89,7 @@ export class WebSocket extends EventTarget {
 
   constructor(url, protocols) {
     super();
-    for (const type of ["open", "message", "close", "error"]) apply(addEventListener, this, [type, callHandler]);
+    for (let i = 0; i < TYPES.length; i++) apply(addEventListener, this, [TYPES[i], callHandler]);
     if (url === kEnd) {
       this.#handle = protocols;
       op_socket_adopt(protocols, this.#io.context.number);
@@ -321,10 +325,11 @@ for (const [name, value] of Object.entries({ CONNECTING, OPEN, CLOSING, CLOSED }
 export class WebSocketPair {
   constructor() {
     requireIo();
-    op_socket_pair().forEach((handle, i) => {
-      const value = new WebSocket(kEnd, handle);
-      Object.defineProperty(this, i, { value, enumerable: true, configurable: true });
-    });
+    const handles = op_socket_pair();
+    for (let i = 0; i < 2; i++) {
+      const value = new WebSocket(kEnd, handles[i]);
+      ObjectDefineProperty(this, i, { __proto__: null, value, enumerable: true, configurable: true });
+    }
   }
   *[Symbol.iterator]() {
     yield this[0];
@@ -430,7 +435,7 @@ export function carry(response, socket) {
   carried.set(response, socket);
 }
 
-const carried = new WeakMap();
+const carried = new SafeWeakMap();
 
 types.socketOf = socketOf;
 types.takeSocket = (response) => {

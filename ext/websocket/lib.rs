@@ -67,6 +67,7 @@ fn listen(end: &Arc<SocketEnd>, inbox: Inbox, number: u32, limits: Limits) {
         deliver(&inbox, number, limits, received, move || {
             if let Some(end) = again.upgrade()
                 && !last
+                && !next.is_closed()
             {
                 listen(&end, next, number, limits);
             }
@@ -133,6 +134,9 @@ fn send(state: &mut OpState, number: u32, message: SocketMessage) {
         return;
     };
     let end = socket.end.clone();
+    if end.is_gone() {
+        return; // cut off before, and JS will hear of it
+    }
     match end.pack(message, &isolate.send_budget) {
         Some(parcel) => isolate.send_later(socket.context, move |durable| match durable {
             Ok(()) => end.send(parcel),

@@ -55,6 +55,8 @@ pub enum Capability {
 pub struct Payload {
     pub bytes: Vec<u8>,
     pub capabilities: Vec<Capability>,
+    /// What the sender of an answer pays for it until it is read.
+    pub charge: Option<Arc<Charge>>,
 }
 
 impl fmt::Debug for Payload {
@@ -85,23 +87,17 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    /// About what it occupies while it is on its way. Streams pay chunk by chunk.
+    /// About what it occupies while it is on its way. Bodies pay for themselves.
     pub fn cost_bytes(&self) -> usize {
         const ITSELF: usize = 1 << 10;
         let content = match self {
             Self::Fetch(request) => {
                 let headers = request.headers.iter();
-                let body = if let Body::Bytes(bytes) = &request.body {
-                    bytes.len()
-                } else {
-                    0
-                };
                 request.url.len()
                     + headers
                         .map(|(name, value)| name.len() + value.len())
                         .sum::<usize>()
                     + request.cf.as_ref().map_or(0, String::len)
-                    + body
             }
             Self::Rpc { path, args } => {
                 path.iter().map(String::len).sum::<usize>()

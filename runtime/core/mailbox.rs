@@ -20,6 +20,11 @@ impl Inbox {
         (Self(sender), receiver)
     }
 
+    /// The isolate has ended, or is about to.
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// A message to an isolate that has ended is dropped, and with it its reply, which says so.
     pub fn send(&self, message: Message) {
         let _ended = self.0.unbounded_send(message);

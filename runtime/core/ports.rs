@@ -134,8 +134,12 @@ pub trait ObjectPort: Send + Sync {
     fn broken(&self, failure: Failure, freed: bool);
     /// The isolate cannot be stopped: the database stays open for nobody knows how long.
     fn stuck(&self);
-    /// The database was opened (true) or closed (false) by the isolate.
-    fn database_open(&self, open: bool);
+    /// Why this life is over, if it is: nothing of it may run any more.
+    fn failure(&self) -> Option<Failure>;
+    /// The isolate is about to open the database. False: this life is over, and the file may be another's.
+    fn open_database(&self) -> bool;
+    /// The isolate has closed the database, or could not open it.
+    fn database_closed(&self);
     fn facet(&self, name: &str) -> FacetLookup;
     fn facet_abort(&self, name: &str, failure: Failure);
     /// # Errors

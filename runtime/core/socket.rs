@@ -42,7 +42,12 @@ impl SocketMessage {
     }
 
     fn cost_bytes(&self) -> usize {
-        MESSAGE_BYTES + self.payload_bytes()
+        let reason = if let Self::Close { reason, .. } = self {
+            reason.len()
+        } else {
+            0
+        };
+        MESSAGE_BYTES + self.payload_bytes() + reason
     }
 }
 
@@ -96,6 +101,8 @@ struct LaneState {
     waiting: Waiting,
     /// The sender waits for room.
     for_room: Option<Waker>,
+    /// The sender wants to know when nobody receives any more.
+    for_end: Option<Waker>,
 }
 
 impl LaneState {
@@ -155,7 +162,8 @@ impl Lane {
         state.queued_bytes = 0;
         state.buffered_bytes = 0;
         state.waiting = Waiting::Nobody;
-        if let Some(sender) = state.for_room.take() {
+        let waiting = [state.for_room.take(), state.for_end.take()];
+        for sender in waiting.into_iter().flatten() {
             sender.wake();
         }
     }
@@ -256,6 +264,16 @@ impl SocketEnd {
         Poll::Pending
     }
 
+    /// Ready when the other end is gone.
+    pub fn poll_other_gone(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.outgoing.lock();
+        if state.receiver_gone {
+            return Poll::Ready(());
+        }
+        state.for_end = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
     /// As [`Self::vanish`], and what was sent and not received is lost too.
     pub fn sever(&self) {
         {
@@ -264,6 +282,11 @@ impl SocketEnd {
             state.queued_bytes = 0;
         }
         self.vanish();
+    }
+
+    /// It went away.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
     }
 
     /// Goes away: nothing more is sent or received here, and the other end notices.

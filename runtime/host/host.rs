@@ -467,6 +467,7 @@ fn props_of(props: Option<&serde_json::Value>) -> Option<Payload> {
     props.map(|value| Payload {
         bytes: crate::wire::from_json(value),
         capabilities: Vec::new(),
+        ..Payload::default()
     })
 }
 

@@ -373,9 +373,23 @@ impl ObjectPort for Incarnation {
         }
     }
 
-    fn database_open(&self, open: bool) {
-        self.seat.lock().open = open;
-        if !open && self.is_broken() {
+    fn failure(&self) -> Option<Failure> {
+        match &*self.state.lock() {
+            State::Broken(failure) => Some(failure.clone()),
+            State::Waiting(_) | State::Running(_) => None,
+        }
+    }
+
+    fn open_database(&self) -> bool {
+        // The seat is left under the same lock, and only when the database is closed.
+        let mut seat = self.seat.lock();
+        seat.open = !self.is_broken();
+        seat.open
+    }
+
+    fn database_closed(&self) {
+        self.seat.lock().open = false;
+        if self.is_broken() {
             self.maybe_leave_seat();
         }
     }

@@ -6,7 +6,7 @@
 use facetd_core::{Received, SOCKET_MESSAGE_BYTES_MAX, SocketEnd, SocketMessage};
 use futures::future::{Either, select};
 use futures::{SinkExt, Stream, StreamExt};
-use std::future::{Future, poll_fn};
+use std::future::{Future, pending, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,14 +24,15 @@ pub use tokio_tungstenite::tungstenite::protocol::Role;
 /// How long the other side may take to answer a close.
 const CLOSE_WAIT: Duration = Duration::from_secs(10);
 
+/// How long a peer may take for what fills its buffers.
+const WRITE_WAIT: Duration = Duration::from_secs(120);
+
 /// How the reading side ended.
 enum ReadEnd {
     /// The peer has closed, or the connection is gone.
     Over,
     /// It broke the protocol; it is told so.
     Refused(CloseCode),
-    /// The other end is gone, and the peer did not take what was left in time.
-    Cut,
 }
 
 /// Moves messages between `stream` and `end` until one side closes or is lost, or `stop` completes: then
@@ -55,26 +56,32 @@ pub async fn carry<S>(
     let refused = {
         let reading = pin!(read(&mut from_peer, &end));
         let writing = pin!(async {
-            let stop = pin!(stop);
-            match select(pin!(write(&mut to_peer, &end)), stop).await {
+            // Nobody hears the peer any more; for a while it may take what was sent to it before.
+            let cut = async {
+                poll_fn(|cx| end.poll_other_gone(cx)).await;
+                tokio::time::sleep(CLOSE_WAIT).await;
+            };
+            let (stop, cut) = (pin!(stop), pin!(cut));
+            let interrupted = select(stop, cut);
+            match select(pin!(write(&mut to_peer, &end)), interrupted).await {
                 Either::Left((closed, _)) => closed,
-                Either::Right(((), _)) => {
+                Either::Right((Either::Left(_), _)) => {
                     end.vanish();
                     Closed::Going
                 }
+                Either::Right((Either::Right(_), _)) => Closed::Lost,
             }
         });
         match select(reading, writing).await {
             Either::Left((ReadEnd::Over, _)) => None,
             Either::Left((ReadEnd::Refused(code), _)) => Some(code),
-            Either::Left((ReadEnd::Cut, _)) => return,
             // No close frame: the peer sees that it was cut off.
             Either::Right((Closed::Lost, _)) => return,
             Either::Right((Closed::Going, _)) => Some(CloseCode::Away),
             Either::Right((Closed::Told, reading)) => {
                 match tokio::time::timeout(CLOSE_WAIT, reading).await {
                     Ok(ReadEnd::Refused(code)) => Some(code),
-                    Ok(ReadEnd::Over | ReadEnd::Cut) | Err(_) => None,
+                    Ok(ReadEnd::Over) | Err(_) => None,
                 }
             }
         }
@@ -95,26 +102,20 @@ async fn read(
 ) -> ReadEnd {
     let mut closed = false;
     loop {
-        if !closed && !poll_fn(|cx| end.poll_room(cx)).await {
-            // Nobody hears the peer any more; it may still take what was sent to it before.
-            tokio::time::sleep(CLOSE_WAIT).await;
-            return ReadEnd::Cut;
+        // Nobody hears the peer any more, so it is not read from. After a close, reading on finishes the handshake.
+        if !poll_fn(|cx| end.poll_room(cx)).await && !closed {
+            return pending().await;
         }
         let message = match from_peer.next().await {
             Some(Ok(Message::Text(text))) => SocketMessage::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(bytes))) => SocketMessage::Binary(bytes),
             Some(Ok(Message::Close(frame))) => {
-                closed = true; // reading on finishes the handshake
-                match frame {
-                    Some(frame) => SocketMessage::Close {
-                        code: Some(frame.code.into()),
-                        reason: frame.reason.as_str().to_owned(),
-                    },
-                    None => SocketMessage::Close {
-                        code: None,
-                        reason: String::new(),
-                    },
-                }
+                closed = true;
+                let (code, reason) = match frame {
+                    Some(frame) => (Some(frame.code.into()), frame.reason.as_str().to_owned()),
+                    None => (None, String::new()),
+                };
+                SocketMessage::Close { code, reason }
             }
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => continue,
             Some(Err(Error::Capacity(CapacityError::MessageTooLong { .. }))) => {
@@ -157,15 +158,15 @@ async fn write(
                         reason: reason.into(),
                     });
                     // The peer may have closed first: then it has its answer already.
-                    let _closed_before = to_peer.send(Message::Close(frame)).await;
+                    in_time(to_peer.send(Message::Close(frame))).await;
                     return Closed::Told;
                 }
                 Received::Lost => {
-                    let _gone_already = to_peer.flush().await;
+                    in_time(to_peer.flush()).await;
                     return Closed::Lost;
                 }
             };
-            if to_peer.feed(message).await.is_err() {
+            if !in_time(to_peer.feed(message)).await {
                 return Closed::Lost;
             }
             match poll_fn(|cx| std::task::Poll::Ready(end.poll_receive(cx))).await {
@@ -173,8 +174,13 @@ async fn write(
                 std::task::Poll::Pending => break,
             }
         }
-        if to_peer.flush().await.is_err() {
+        if !in_time(to_peer.flush()).await {
             return Closed::Lost;
         }
     }
+}
+
+/// Waits for a write, but not for a peer that takes nothing. False: it failed.
+async fn in_time(write: impl Future<Output = Result<(), Error>>) -> bool {
+    matches!(tokio::time::timeout(WRITE_WAIT, write).await, Ok(Ok(())))
 }

@@ -511,8 +511,12 @@ impl Isolate {
             };
             port.output_gate().break_with(&failure);
             self.databases.close(context);
-            port.database_open(false);
+            port.database_closed();
             port.broken(failure.clone(), true);
+        }
+        // Whoever sees a socket go finds a new instance when it connects again.
+        for (_, socket) in self.state.sockets.take() {
+            socket.end.vanish();
         }
         self.state.flush_outbox();
         for (_, event) in self.state.events.take() {
@@ -523,9 +527,12 @@ impl Isolate {
         self.control.objects.lock().clear();
         self.state.contexts.take();
         self.state.objects.take();
-        self.state.calls.take();
+        for (_, call) in self.state.calls.take() {
+            if let Some(stop) = call.stop {
+                stop.abort();
+            }
+        }
         self.state.exports.take();
-        self.state.sockets.take();
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();

@@ -11,8 +11,8 @@ use facetd_core::{
     SocketMessage,
 };
 use facetd_rpc::{
-    Context, EventState, Handle, Input, IsolateState, ObjectContext, Via, add_reader, deserialize,
-    thrown_failure,
+    Context, EventState, Handle, Input, IsolateState, ObjectContext, Timer, Via, add_reader,
+    deserialize, thrown_failure,
 };
 use facetd_storage::Databases;
 use facetd_store::OpenOptions;
@@ -101,13 +101,14 @@ impl Isolate {
             },
         };
         let limits = limits.lower(self.limits);
-        if let Some(wall_ms) = limits.wall_ms {
+        let timer = limits.wall_ms.map(|wall_ms| {
             let inbox = self.control.inbox.clone();
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 tokio::time::sleep(Duration::from_millis(wall_ms)).await;
                 inbox.send(Message::TimedOut { event: number });
             });
-        }
+            Timer(task.abort_handle())
+        });
         let known = EventState {
             context,
             reply: Some(reply),
@@ -115,6 +116,7 @@ impl Isolate {
             cpu_used_ns: 0,
             sub_requests: 0,
             keep,
+            timer,
             charge,
         };
         self.state.events.borrow_mut().insert(number, known);
@@ -158,6 +160,9 @@ impl Isolate {
 
     /// The context of an object, which is constructed when it is not in memory.
     fn object_context(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+        if let Some(failure) = port.failure() {
+            return Err(failure); // sent before the end of this life, and only now delivered
+        }
         if let Some(context) = self.state.objects.borrow().get(&port.key()) {
             return Ok(*context);
         }
@@ -180,10 +185,13 @@ impl Isolate {
                     || control.interrupted.load(Ordering::Acquire)
             })),
         };
-        port.database_open(true);
+        if !port.open_database() {
+            // It broke meanwhile, and its successor may have the file by now.
+            return Err(port.failure().unwrap_or_else(Failure::disconnected));
+        }
         if let Err(error) = self.databases.open(context, &start.database, options) {
             tracing::error!(%error, "the database of an object could not be opened");
-            port.database_open(false);
+            port.database_closed();
             let failure = Failure::error(error.js_message());
             port.broken(failure.clone(), true);
             return Err(failure);
@@ -287,10 +295,20 @@ impl Isolate {
         self.run_ready(context);
     }
 
+    /// Its life is over, though the isolate has not been told yet: none of its code runs on.
+    fn is_over(&self, context: u32) -> bool {
+        self.state
+            .with_object(context, |object| object.port.failure().is_some())
+            .unwrap_or(false)
+    }
+
     fn complete(&mut self, call: u32, with: Completed) {
         let Some(begun) = self.state.calls.borrow_mut().remove(&call) else {
             return;
         };
+        if self.is_over(begun.context) {
+            return;
+        }
         let payer = Payer::Event {
             event: begun.event,
             context: begun.context,
@@ -314,6 +332,9 @@ impl Isolate {
         props: Option<Arc<Payload>>,
         kind: EventKind,
     ) {
+        if self.is_over(context) {
+            return; // its abort, which is on its way, answers the event
+        }
         let delivered = self.turn(Payer::Event { event, context }, |scope, state| {
             deliver(scope, state, event, context, target, name, props, kind)
         });
@@ -363,24 +384,26 @@ impl Isolate {
     }
 
     fn forget_object(&mut self, context: u32, port: &Arc<dyn ObjectPort>) {
-        self.state
-            .calls
-            .borrow_mut()
-            .retain(|_, call| call.context != context);
+        self.state.give_up_calls(context);
         self.state.contexts.borrow_mut().remove(&context);
         self.state.objects.borrow_mut().remove(&port.key());
         self.control.objects.lock().remove(&port.key());
         self.state.drop_sockets(context);
         self.databases.close(context);
-        port.database_open(false);
+        port.database_closed();
         let destroy = self.state.callbacks().destroy.clone();
-        // Not a turn: runs no user code, and may be called at the end of one.
+        // Not a turn, and may be called at the end of one. It runs no user code; should some get in through
+        // a built-in after all, the CPU limit covers it.
+        self.begin(Payer::Isolate);
         let main_context = self.runtime.main_context();
-        v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
-        let destroy = v8::Local::new(scope, &destroy);
-        let this = v8::undefined(scope).into();
-        let number = v8::Integer::new_from_unsigned(scope, context).into();
-        destroy.call(scope, this, &[number]);
+        {
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
+            let destroy = v8::Local::new(scope, &destroy);
+            let this = v8::undefined(scope).into();
+            let number = v8::Integer::new_from_unsigned(scope, context).into();
+            destroy.call(scope, this, &[number]);
+        }
+        self.end(Payer::Isolate);
     }
 
     /// Each open database holds descriptors of the process. An isolate that has its share of them gives

@@ -16,17 +16,21 @@ use http::header::{
     CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::BodyExt;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 /// Bodies up to this size are read before the event is delivered: one chunk, no stream.
 const SMALL_BODY_BYTES: u64 = 16 << 10;
+
+/// How long a connection may take to become a WebSocket once that is agreed.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// Answers HTTP until told to stop, then finishes what runs.
 pub async fn serve(
@@ -111,6 +115,10 @@ struct Upgrade {
 impl Upgrade {
     /// `None`: the client did not ask for one, or not properly.
     fn take(request: &mut Request) -> Option<Self> {
+        // A body would stand between the handshake and the frames.
+        let plain = request.method() == Method::GET
+            && request.version() == Version::HTTP_11
+            && request.body().is_end_stream();
         let headers = request.headers();
         let asks = headers
             .get(UPGRADE)
@@ -122,7 +130,7 @@ impl Upgrade {
                 .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"))
         });
         let version = headers.get(SEC_WEBSOCKET_VERSION);
-        if !asks || !switches || version.is_none_or(|version| version != "13") {
+        if !plain || !asks || !switches || version.is_none_or(|version| version != "13") {
             return None;
         }
         let accept = derive_accept_key(headers.get(SEC_WEBSOCKET_KEY)?.as_bytes());
@@ -152,14 +160,15 @@ fn switch_protocols(
         headers.insert(SEC_WEBSOCKET_ACCEPT, accept);
     }
     tokio::spawn(async move {
-        match connection.await {
-            Ok(upgraded) => {
+        match tokio::time::timeout(HANDSHAKE, connection).await {
+            Err(_elapsed) => tracing::debug!("a client did not finish its handshake"),
+            Ok(Ok(upgraded)) => {
                 let stop = async move {
                     let _told = stopping.wait_for(|stop| *stop).await;
                 };
                 carry(TokioIo::new(upgraded), Role::Server, socket, stop).await;
             }
-            Err(error) => tracing::debug!(%error, "a client left during the handshake"),
+            Ok(Err(error)) => tracing::debug!(%error, "a client left during the handshake"),
         }
     });
     http

@@ -22,9 +22,24 @@ pub struct House {
 
 impl House {
     pub fn new() -> Self {
+        Self::configured(include_str!("wrangler.jsonc"))
+    }
+
+    /// Workers may connect to servers of the test.
+    pub fn with_private_egress() -> Self {
+        let config = include_str!("wrangler.jsonc");
+        let end = config.rfind('}').expect("an object");
+        let egress = r#", "facetd": { "egress": { "allow": ["private"] } } }"#;
+        Self::configured(&format!(
+            "{}{egress}",
+            config[..end].trim_end().trim_end_matches(',')
+        ))
+    }
+
+    fn configured(config: &str) -> Self {
         let project = Project::of(&[
             ("worker.js", include_str!("worker.js")),
-            ("wrangler.jsonc", include_str!("wrangler.jsonc")),
+            ("wrangler.jsonc", config),
         ]);
         let server = Server::of(project.path())
             .arg("--durability")

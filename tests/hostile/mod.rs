@@ -3,3 +3,4 @@
 mod escape;
 mod floods;
 pub mod house;
+mod lives;
