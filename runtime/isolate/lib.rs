@@ -8,6 +8,7 @@ mod allocator;
 mod blobs;
 mod control;
 mod descriptors;
+mod entry;
 mod extensions;
 mod isolate;
 mod memory;
