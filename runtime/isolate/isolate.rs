@@ -6,6 +6,7 @@ use crate::control::{Control, IsolateHandle, Killed};
 use crate::extensions::extensions;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
+use crate::spin::Spin;
 use crate::turn::Payer;
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
@@ -191,7 +192,10 @@ impl Isolate {
         let mut failure = Failure::disconnected();
         let mut eviction = Box::pin(tokio::time::sleep(Duration::MAX));
         let mut eviction_due: Option<Instant> = None;
+        let mut spin = Spin::default();
         poll_fn(|cx| {
+            // What the runtime said when it was last polled, if nothing has run since.
+            let mut idle: Option<bool> = None;
             loop {
                 let polled = self.handle_messages(cx, messages);
                 match polled {
@@ -199,16 +203,23 @@ impl Isolate {
                         failure = why;
                         return Poll::Ready(());
                     }
-                    Handled::Some | Handled::None => {}
+                    Handled::Some => {
+                        spin.busy();
+                        idle = None;
+                    }
+                    Handled::None => {}
                 }
                 if self.is_condemned() {
                     return Poll::Ready(());
                 }
-                let idle = self.poll_runtime(cx);
+                let idle = match idle {
+                    Some(idle) => idle,
+                    None => *idle.insert(self.poll_runtime(cx)),
+                };
                 if self.is_condemned() {
                     return Poll::Ready(());
                 }
-                if matches!(polled, Handled::Some) {
+                if matches!(polled, Handled::Some) || spin.again() {
                     continue; // there may be more
                 }
                 if idle {

@@ -14,6 +14,7 @@ mod isolate;
 mod memory;
 mod modules;
 mod objects;
+mod spin;
 mod turn;
 mod watchdog;
 
