@@ -28,7 +28,7 @@ impl ObjectTree {
     ) -> Result<R, StoreError> {
         let mut index = self.index.lock();
         if index.is_none() {
-            *index = Some(FacetIndex::open(&self.files.index())?);
+            *index = Some(self.files.open_index()?);
         }
         f(index.as_mut().expect("just opened"))
     }
@@ -60,6 +60,8 @@ impl ObjectTree {
 
     /// Copies `src` and everything below it over `dst`, which is empty.
     fn copy_below(&self, src: u16, dst: u16) -> Result<(), StoreError> {
+        // Or a crash could leave the copy under a number that the index gives to another name.
+        self.files.flush()?;
         self.files.copy_database(src, dst)?;
         for (child, name) in self.children(src)? {
             let target = self.assign_id(dst, &name)?;
@@ -136,26 +138,16 @@ impl FacetStart for Starting {
         };
         let parent_id = self.parent.storage_id.get().copied().unwrap_or(0);
         let (class_name, props, limits) = (class.name.clone(), class.props.clone(), class.limits);
-        let start = move |storage_id| StartWith {
-            worker,
-            class_name,
-            id,
-            props,
-            limits,
-            storage_id,
-        };
-        match child.tree.known_id(parent_id, &self.name) {
-            Ok(Some(storage_id)) => child.start_with(start(storage_id)),
-            Ok(None) => {
-                // A new name is synced to the index before it is used: not on a JS thread.
-                let name = std::mem::take(&mut self.name);
-                child.host.clone().runtime.spawn_blocking(move || {
-                    match child.tree.assign_id(parent_id, &name) {
-                        Ok(storage_id) => child.start_with(start(storage_id)),
-                        Err(error) => child.break_with(&store_failure(&error), true),
-                    }
-                });
-            }
+        // A new name is durable, at the latest, with whatever is committed under it: the commit log sees to that.
+        match child.tree.assign_id(parent_id, &self.name) {
+            Ok(storage_id) => child.start_with(StartWith {
+                worker,
+                class_name,
+                id,
+                props,
+                limits,
+                storage_id,
+            }),
             Err(error) => child.break_with(&store_failure(&error), true),
         }
     }

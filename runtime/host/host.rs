@@ -11,7 +11,7 @@ use facetd_core::{
     Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
     ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
 };
-use facetd_store::{DataDirLock, StoreError, SyncThread};
+use facetd_store::{CommitLog, DataDirLock, Durability, LogOptions, StoreError};
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -55,6 +55,8 @@ pub enum HostError {
 pub(crate) struct HostInner {
     pub options: HostOptions,
     pub pool: Pool,
+    /// Makes every commit of this process durable.
+    pub log: CommitLog,
     pub seats: Seats,
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
@@ -98,10 +100,17 @@ impl Host {
         for worker in &project.workers {
             facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
         }
-        let sync = SyncThread::start();
+        let durability = if options.fsync {
+            Durability::Fsync
+        } else {
+            Durability::Relaxed
+        };
+        // Before anything is opened: it repairs what a crash left behind.
+        let log = CommitLog::open(&options.data_dir, LogOptions::new(durability))?;
         let pool_memory = options.dynamic_limits.memory_mb.unwrap_or(MEMORY_MB_MAX);
         let inner = Arc::new(HostInner {
-            pool: Pool::new(pool_memory, sync),
+            pool: Pool::new(pool_memory, log.clone()),
+            log,
             seats: Seats::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
@@ -182,7 +191,8 @@ impl Host {
         self.inner.pool.fill();
     }
 
-    /// Stops every worker, commits nothing more, and waits (bounded) until their threads have let go.
+    /// Stops every worker, commits nothing more, waits (bounded) until their threads have let go, and empties the commit log
+    /// into the databases.
     pub fn shutdown(&self) {
         self.inner.pool.drain();
         let loaded = std::mem::take(&mut *self.inner.loaded.lock());
@@ -196,6 +206,10 @@ impl Host {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
+        }
+        if let Err(error) = self.inner.log.close() {
+            // Nothing is lost: the next start reads it.
+            tracing::warn!(%error, "the commit log could not be emptied");
         }
     }
 }

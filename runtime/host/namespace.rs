@@ -57,7 +57,11 @@ impl NamespaceInner {
         if trees.len() > 1024 {
             trees.retain(|_, tree| tree.strong_count() > 0);
         }
-        let files = ObjectFiles::new(self.directory.clone(), id.to_string());
+        let files = ObjectFiles::new(
+            self.directory.clone(),
+            id.to_string(),
+            Some(self.host.log.clone()),
+        );
         let tree = Arc::new(ObjectTree::new(files));
         trees.insert(id, Arc::downgrade(&tree));
         tree

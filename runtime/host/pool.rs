@@ -1,7 +1,7 @@
 //! A few pristine isolates, made before they are needed. None has seen user code.
 
 use facetd_isolate::{IsolateHandle, IsolateOptions};
-use facetd_store::SyncThread;
+use facetd_store::CommitLog;
 use parking_lot::Mutex;
 
 /// Isolates kept ready. Each costs about 3 MiB; making one takes about 4 ms of a core.
@@ -9,16 +9,16 @@ const READY: usize = 3;
 
 pub(crate) struct Pool {
     memory_mb: u64,
-    sync: SyncThread,
+    log: CommitLog,
     ready: Mutex<Vec<IsolateHandle>>,
 }
 
 impl Pool {
     /// `memory_mb`: the limit of the isolates it keeps ready.
-    pub fn new(memory_mb: u64, sync: SyncThread) -> Self {
+    pub fn new(memory_mb: u64, log: CommitLog) -> Self {
         Self {
             memory_mb,
-            sync,
+            log,
             ready: Mutex::default(),
         }
     }
@@ -54,7 +54,7 @@ impl Pool {
     fn spawn(&self, memory_mb: u64) -> IsolateHandle {
         facetd_isolate::spawn(IsolateOptions {
             memory_mb,
-            sync: self.sync.clone(),
+            log: self.log.clone(),
         })
     }
 }

@@ -14,7 +14,7 @@ use deno_web::BlobStoreTrait;
 use facetd_core::{Binding, Failure, Inbox, Limits, Message, WorkerBundle};
 use facetd_rpc::{Handle, IsolateState, deserialize};
 use facetd_storage::Databases;
-use facetd_store::SyncThread;
+use facetd_store::CommitLog;
 use futures::StreamExt;
 use futures::channel::mpsc::UnboundedReceiver;
 use std::future::poll_fn;
@@ -40,7 +40,8 @@ const STACK_BYTES: usize = 4 << 20;
 pub struct IsolateOptions {
     /// Heap limit, and as much again for array buffers. Fixed at birth.
     pub memory_mb: u64,
-    pub sync: SyncThread,
+    /// Makes the commits of its objects durable.
+    pub log: CommitLog,
 }
 
 /// Sets V8 up, once per process, before the first isolate.
@@ -71,7 +72,7 @@ pub(crate) struct Isolate {
     pub(crate) databases: Rc<Databases>,
     pub(crate) control: Arc<Control>,
     pub(crate) limits: Limits,
-    pub(crate) sync: SyncThread,
+    pub(crate) log: CommitLog,
     pub(crate) turn_began_ns: u64,
     /// Why the modules did not start: what every event gets.
     pub(crate) start_failure: Option<Failure>,
@@ -146,7 +147,7 @@ impl Isolate {
             databases,
             control,
             limits: Limits::default(),
-            sync: options.sync,
+            log: options.log,
             turn_began_ns: 0,
             start_failure: None,
             last_reset: None,

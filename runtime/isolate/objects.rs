@@ -161,6 +161,7 @@ impl Isolate {
                 .lower(self.limits)
                 .storage_mb
                 .map(|mb| mb << 20),
+            log: Some(self.log.clone()),
             interrupt: Some(Arc::new(move || {
                 control.stopping.load(Ordering::Acquire)
                     || control.interrupted.load(Ordering::Acquire)

@@ -141,17 +141,14 @@ impl Isolate {
                 Ok(Some(ticket)) if port.start().fsync => {
                     let gate = port.output_gate().clone();
                     let waits_for = gate.close();
-                    self.sync.sync(
-                        ticket,
-                        Box::new(move |synced| match synced {
-                            Ok(()) => gate.open(waits_for),
-                            Err(error) => {
-                                tracing::error!(%error, "a commit could not be synced");
-                                gate.break_with(&facetd_core::Failure::internal());
-                                port.broken(facetd_core::Failure::internal(), true);
-                            }
-                        }),
-                    );
+                    ticket.when_durable(Box::new(move |synced| match synced {
+                        Ok(()) => gate.open(waits_for),
+                        Err(error) => {
+                            tracing::error!(%error, "a commit could not be synced");
+                            gate.break_with(&facetd_core::Failure::internal());
+                            port.broken(facetd_core::Failure::internal(), true);
+                        }
+                    }));
                 }
                 Ok(_) => {}
                 Err(error) => {

@@ -3,7 +3,8 @@
 //! Owns: the connection, its statement caches, which transaction is open. Lives on one thread. Called by:
 //! `ext/storage` for user code, the host at the end of each turn.
 //! Always true: a statement that writes runs inside a transaction that we opened, so nothing commits but by
-//! `commit_turn` or `transaction_commit`. When SQLite rolled back on its own the database is broken and says so.
+//! `commit_turn` or `transaction_commit`; and each commit is announced to the log, if there is one, which makes it durable
+//! (without a log SQLite syncs at each commit by itself). When SQLite rolled back on its own the database is broken and says so.
 //! Dropped: exclusive locking (no `-shm`, fewer system calls), because a facet can be copied while it is open.
 
 use std::cell::{Cell, RefCell};
@@ -21,11 +22,11 @@ use rusqlite::{Batch, Connection, OpenFlags, ToSql};
 
 use crate::authorizer::{Authorizer, Write};
 use crate::cursor::{Author, Core, Cursor, SharedCore};
+use crate::log::{CommitLog, CommitTicket, LoggedFile, wal_path};
 use crate::raw::GuardedConnection;
 use crate::statement::{Prepared, StatementCache};
-use crate::sync::{CommitTicket, FileSet, sync_directory};
 use crate::template::{self, Header};
-use crate::{SqlValue, StoreError};
+use crate::{SqlValue, StoreError, sync_directory};
 
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
@@ -68,6 +69,8 @@ pub type Interrupt = Arc<dyn Fn() -> bool + Send + Sync>;
 pub struct OpenOptions {
     pub storage_bytes_max: Option<u64>,
     pub interrupt: Option<Interrupt>,
+    /// Makes its commits durable, together with those of other databases. `None`: each commit is synced on its own.
+    pub log: Option<CommitLog>,
 }
 
 /// One database, opened by its only owner. Clones share it.
@@ -100,6 +103,18 @@ impl Frame {
     }
 }
 
+/// The log that makes commits durable, and what it knows of this database.
+struct Logged {
+    log: CommitLog,
+    file: RefCell<Arc<LoggedFile>>,
+}
+
+impl Logged {
+    fn file(&self) -> Arc<LoggedFile> {
+        self.file.borrow().clone()
+    }
+}
+
 pub(crate) struct Inner {
     path: PathBuf,
     connection: RefCell<Option<Rc<GuardedConnection>>>,
@@ -112,10 +127,16 @@ pub(crate) struct Inner {
     broken: Cell<bool>,
     /// Something was committed outside `commit_turn` whose ticket is still to be handed out.
     owes_ticket: Cell<bool>,
-    /// `synchronous` is NORMAL; OFF before the first commit (see `sync`).
-    synchronous: Cell<bool>,
-    wal_pages: Arc<AtomicU32>,
-    files: Option<Arc<FileSet>>,
+    logged: Option<Logged>,
+    /// Frames in the WAL after a commit that has not been announced yet; 0: there is none.
+    committed_frames: Arc<AtomicU32>,
+    checkpoint_at: Cell<u32>,
+    /// SQLite syncs the WAL when it begins it anew, see `sync_headers`.
+    syncs_headers: Cell<bool>,
+    wal_frames: Cell<u32>,
+    /// The handle a new database was written through. POSIX drops all of a process's locks on a file when it closes any
+    /// handle of it, SQLite's included: it must not close before the connection does.
+    created: RefCell<Option<File>>,
     /// Which of our own tables are known to exist; forgotten at each rollback.
     pub(crate) known_tables: Cell<u8>,
     /// The newest `kv.list()` iterator.
@@ -129,30 +150,49 @@ pub(crate) struct Inner {
 }
 
 impl Database {
-    /// Opens the database at `path`; creates it, and the directory it is in, when absent. No sync happens here: the
-    /// first commit's ticket covers the creation.
+    /// Opens the database at `path`; creates it, and the directory it is in, when absent. With a log no sync happens here
+    /// (the first commit's ticket covers the creation), unless a crash left commits that are not in the log.
     ///
     /// # Errors
     /// `NotADatabase`, `Corrupt`, `DatabaseIo`, `Io`.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
         // Absolute, so that SQLite never takes a relative path that starts with `file:` for a URI.
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
-        let (created, header) = create_or_inspect(&path)?;
-        let new_wal = created.is_some() || is_absent_or_empty(&FileSet::wal_path(&path))?;
+        let Found {
+            created,
+            header,
+            is_template,
+        } = create_or_inspect(&path)?;
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(&path, flags)
             .map_err(|error| StoreError::from_sqlite(error, &path, false))?;
-        let files = Arc::new(FileSet::new(path.clone(), created, new_wal));
-        let database = Self::with_connection(path, connection, Some(files), options)?;
+        let attached = match &options.log {
+            Some(log) => Some((log.clone(), log.attach(&path, is_template))),
+            None => {
+                if let (Some(file), Some(dir)) = (&created, path.parent()) {
+                    file.sync_data().map_err(StoreError::io("sync", &path))?;
+                    sync_directory(dir).map_err(StoreError::io("sync", dir))?;
+                }
+                None
+            }
+        };
+        let known = attached.as_ref().is_none_or(|(_, attached)| attached.known);
+        let logged = attached.map(|(log, attached)| Logged {
+            log,
+            file: RefCell::new(attached.file),
+        });
+        let database = Self::with_connection(path, connection, logged, options)?;
+        database.0.created.replace(created);
         if header == Header::OtherJournal {
             database.0.run_own("PRAGMA journal_mode=WAL")?;
         }
-        database.0.run_own(if new_wal {
-            "PRAGMA synchronous=OFF"
-        } else {
-            "PRAGMA synchronous=NORMAL"
-        })?;
-        database.0.synchronous.set(!new_wal);
+        database.0.run_own("PRAGMA synchronous=FULL")?;
+        if database.0.logged.is_some() {
+            database.0.settle(known)?;
+            let fresh = is_absent_or_empty(&wal_path(&database.0.path))?;
+            database.0.syncs_headers.set(fresh); // so that it is said in either case
+            database.0.sync_headers(!fresh)?;
+        }
         Ok(database)
     }
 
@@ -170,21 +210,21 @@ impl Database {
     fn with_connection(
         path: PathBuf,
         mut connection: Connection,
-        files: Option<Arc<FileSet>>,
+        logged: Option<Logged>,
         options: OpenOptions,
     ) -> Result<Self, StoreError> {
         let authorizer = Authorizer::default();
-        let wal_pages = Arc::new(AtomicU32::new(0));
+        let committed_frames = Arc::new(AtomicU32::new(0));
         let configure = |connection: &mut Connection| {
             for (limit, value) in LIMITS {
                 connection.set_limit(limit, value)?;
             }
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-            // Replaces SQLite's automatic checkpoint: `commit` decides.
-            let pages = wal_pages.clone();
+            // Replaces SQLite's automatic checkpoint: `ensure_unit` decides.
+            let frames = committed_frames.clone();
             connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
-                pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
+                frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
                 Ok(())
             }))?;
             if let Some(interrupt) = options.interrupt {
@@ -209,9 +249,12 @@ impl Database {
             frames: RefCell::default(),
             broken: Cell::new(false),
             owes_ticket: Cell::new(false),
-            synchronous: Cell::new(true),
-            wal_pages,
-            files,
+            logged,
+            committed_frames,
+            checkpoint_at: Cell::new(CHECKPOINT_PAGES),
+            syncs_headers: Cell::new(false),
+            wal_frames: Cell::new(0),
+            created: RefCell::default(),
             known_tables: Cell::new(0),
             kv_list: RefCell::default(),
             kv_generation: Cell::new(0),
@@ -271,10 +314,10 @@ impl Database {
         if inner.outer.get() == Outer::Implicit {
             inner.check_usable()?;
             inner.commit()?;
-            return inner.ticket().map(Some);
+            return Ok(Some(inner.ticket()));
         }
         if inner.owes_ticket.replace(false) {
-            return inner.ticket().map(Some);
+            return Ok(Some(inner.ticket()));
         }
         Ok(None)
     }
@@ -327,7 +370,7 @@ impl Database {
             return Ok(None);
         }
         let ticket = self.commit_turn()?;
-        inner.run_own("BEGIN IMMEDIATE")?;
+        inner.begin()?;
         inner.outer.set(Outer::Explicit);
         Ok(ticket)
     }
@@ -347,7 +390,7 @@ impl Database {
             return Ok(None);
         }
         inner.commit()?;
-        inner.ticket().map(Some)
+        Ok(Some(inner.ticket()))
     }
 
     /// Rolls the innermost explicit transaction back.
@@ -409,6 +452,8 @@ impl Database {
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, true)?;
             connection.execute_batch("VACUUM")
         };
+        let logged = inner.logged.as_ref().map(Logged::file);
+        let committing = logged.as_ref().map(|file| file.committing.lock());
         let result = reset();
         let undo = connection
             .set_db_config(DbConfig::SQLITE_DBCONFIG_RESET_DATABASE, false)
@@ -419,7 +464,9 @@ impl Database {
             inner.sql_error(error)
         })?;
         inner.owes_ticket.set(true);
-        inner.after_commit()
+        inner.announce();
+        drop(committing);
+        inner.sync_headers(true)
     }
 
     /// Closes the database now, though clones and cursors may still exist; they fail from here on. What is not committed is
@@ -441,8 +488,17 @@ impl Database {
     }
 }
 
-/// Opens the file and writes the template if there is nothing in it; then the handle is returned too.
-fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> {
+/// What is at a database's path.
+struct Found {
+    /// The handle, if the file was written just now.
+    created: Option<File>,
+    header: Header,
+    /// Nothing was ever written to it but the template. It may not be on disk.
+    is_template: bool,
+}
+
+/// Opens the file and writes the template if there is nothing in it.
+fn create_or_inspect(path: &Path) -> Result<Found, StoreError> {
     let open = || {
         fs::OpenOptions::new()
             .read(true)
@@ -478,7 +534,7 @@ fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> 
         }),
         Header::Blank => {
             // A WAL without its database belongs to one that was removed: SQLite would replay it into ours.
-            let stale = FileSet::wal_path(path);
+            let stale = wal_path(path);
             match fs::remove_file(&stale) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     return Err(StoreError::io("remove", &stale)(error));
@@ -488,9 +544,17 @@ fn create_or_inspect(path: &Path) -> Result<(Option<File>, Header), StoreError> 
             io::Seek::rewind(&mut file)
                 .and_then(|()| file.write_all(&template::IMAGE))
                 .map_err(StoreError::io("write", path))?;
-            Ok((Some(file), Header::Blank))
+            Ok(Found {
+                created: Some(file),
+                header: Header::Blank,
+                is_template: true,
+            })
         }
-        header => Ok((None, header)),
+        header => Ok(Found {
+            created: None,
+            header,
+            is_template: start == template::IMAGE && is_absent_or_empty(&wal_path(path))?,
+        }),
     }
 }
 
@@ -887,10 +951,17 @@ impl Inner {
     /// Opens the turn's unit if no transaction is open.
     pub(crate) fn ensure_unit(self: &Rc<Self>) -> Result<(), StoreError> {
         if self.outer.get() == Outer::None {
-            self.run_own("BEGIN IMMEDIATE")?;
+            self.begin()?;
             self.outer.set(Outer::Implicit);
         }
         Ok(())
+    }
+
+    fn begin(self: &Rc<Self>) -> Result<(), StoreError> {
+        if self.wal_frames.get() >= self.checkpoint_at.get() {
+            self.checkpoint()?;
+        }
+        self.run_own("BEGIN IMMEDIATE")
     }
 
     fn commit(self: &Rc<Self>) -> Result<(), StoreError> {
@@ -899,13 +970,18 @@ impl Inner {
             self.broken.set(true);
             return Err(StoreError::EarlierCriticalError);
         }
+        let logged = self.logged.as_ref().map(Logged::file);
+        let committing = logged.as_ref().map(|file| file.committing.lock());
         match self.run_own("COMMIT") {
             Ok(()) => {
                 self.outer.set(Outer::None);
                 self.frames.borrow_mut().clear();
-                self.after_commit()
+                self.announce();
+                drop(committing);
+                self.sync_headers(true)
             }
             Err(StoreError::Sql { message }) if message.contains("SQLITE_CONSTRAINT") => {
+                drop(committing);
                 self.roll_back_all();
                 self.broken.set(true);
                 Err(StoreError::CommitConstraint {
@@ -916,6 +992,7 @@ impl Inner {
                 })
             }
             Err(error) => {
+                drop(committing);
                 self.roll_back_all();
                 self.broken.set(true);
                 Err(error)
@@ -923,29 +1000,100 @@ impl Inner {
         }
     }
 
-    fn after_commit(self: &Rc<Self>) -> Result<(), StoreError> {
-        let Some(files) = &self.files else {
-            return Ok(());
-        };
-        files.open_wal()?;
-        if !self.synchronous.get() {
-            self.run_own("PRAGMA synchronous=NORMAL")?;
-            self.synchronous.set(true);
+    /// Tells the log of what was committed, if anything was.
+    fn announce(&self) {
+        let frames = self.committed_frames.swap(0, Ordering::Relaxed);
+        if frames == 0 {
+            return;
         }
-        if self.wal_pages.load(Ordering::Relaxed) >= CHECKPOINT_PAGES {
-            // Passive: does what it can and waits for nobody. Failing is no failure of the commit.
-            if let Err(error) = self.run_own("PRAGMA wal_checkpoint(PASSIVE)") {
-                tracing::warn!(path = %self.path.display(), %error, "checkpoint failed");
-            }
+        self.wal_frames.set(frames);
+        if let Some(logged) = &self.logged {
+            let ticket = logged.log.commit(&logged.file(), frames, None);
+            drop(ticket); // `ticket()` makes one for whoever wants it
+        }
+    }
+
+    /// Moves what is in the WAL into the database, so that the WAL begins anew. Nothing is synced here, but what is moved
+    /// must be durable in the log first: waits for that, once in many commits.
+    fn checkpoint(self: &Rc<Self>) -> Result<(), StoreError> {
+        if let Some(logged) = &self.logged {
+            logged.log.wait_for(&logged.file()).inspect_err(|_| {
+                self.broken.set(true);
+            })?;
+        }
+        self.sync_headers(false)?;
+        // Passive: does what it can and waits for nobody. Open cursors of this connection forbid it for now.
+        let moved = self.ask_own("PRAGMA wal_checkpoint(PASSIVE)", NOTHING, |row| {
+            row.get(1) == row.get(2)
+        });
+        self.sync_headers(true)?;
+        let frames = self.wal_frames.get();
+        self.checkpoint_at.set(match moved {
+            Ok(Some(true)) => CHECKPOINT_PAGES,
+            Ok(_) => frames + CHECKPOINT_PAGES,
+            Err(error) if error.is_critical() => return Err(error),
+            Err(_) => frames + CHECKPOINT_PAGES,
+        });
+        Ok(())
+    }
+
+    /// With a log, the one thing SQLite must sync by itself is the header of a WAL that it begins anew over old frames:
+    /// after a power cut, old frames behind an old header would be taken for the newest ones. Once per WAL, not per commit.
+    /// Not needed before the first commit into a new WAL, nor for checkpoints (`on`: false), which would sync more.
+    fn sync_headers(self: &Rc<Self>, on: bool) -> Result<(), StoreError> {
+        if self.logged.is_some() && self.syncs_headers.get() != on {
+            self.run_own(if on {
+                "PRAGMA synchronous=NORMAL"
+            } else {
+                "PRAGMA synchronous=OFF"
+            })?;
+            self.syncs_headers.set(on);
         }
         Ok(())
     }
 
-    fn ticket(&self) -> Result<CommitTicket, StoreError> {
+    /// Makes what is in the WAL durable in the database file where the log does not know it: another process left it
+    /// there, or it could not be logged. `known`: the log followed this WAL from its beginning.
+    fn settle(self: &Rc<Self>, known: bool) -> Result<(), StoreError> {
+        let Some(logged) = &self.logged else {
+            return Ok(());
+        };
+        let failed = logged.log.has_failed(&logged.file());
+        if (known && !failed) || is_absent_or_empty(&wal_path(&self.path))? {
+            return Ok(());
+        }
+        let read = |row: &crate::Row<'_>| match (row.get(0), row.get(1)) {
+            (crate::ValueRef::Integer(0), crate::ValueRef::Integer(frames)) => {
+                u32::try_from(frames).ok()
+            }
+            _ => None,
+        };
+        let Some(frames) = self
+            .ask_own("PRAGMA wal_checkpoint(FULL)", NOTHING, read)?
+            .flatten()
+        else {
+            return Err(StoreError::DatabaseIo {
+                path: self.path.clone(),
+                message: "another program uses the database".to_owned(),
+            });
+        };
+        if failed {
+            logged.log.rebase(&self.path)?;
+            let anew = logged.log.attach(&self.path, false).file;
+            logged.log.detach(&logged.file.replace(anew), false);
+        }
+        if frames > 0 {
+            logged.log.skip_to(&logged.file(), frames)?;
+        }
+        Ok(())
+    }
+
+    fn ticket(&self) -> CommitTicket {
         self.owes_ticket.set(false);
-        Ok(CommitTicket {
-            files: self.files.clone(),
-        })
+        match &self.logged {
+            Some(logged) => logged.log.ticket(&logged.file()),
+            None => CommitTicket::durable(),
+        }
     }
 
     fn roll_back_all(self: &Rc<Self>) {
@@ -1028,11 +1176,24 @@ impl Inner {
         };
         self.user_statements.borrow_mut().clear();
         self.own_statements.borrow_mut().clear();
+        let logged = self
+            .logged
+            .as_ref()
+            .map(|logged| (&logged.log, logged.file()));
+        if let Some((log, file)) = &logged {
+            // Closing moves the WAL into the database and removes it, which must not happen to what is not durable yet.
+            let keep = DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+            if let Err(error) = connection.set_db_config(keep, !log.has_all(file)) {
+                tracing::error!(path = %self.path.display(), %error, "cannot close in order");
+            }
+        }
         // An open transaction is rolled back by closing.
         drop(connection);
-        if let Some(files) = &self.files {
-            files.connection_closed();
+        if let Some((log, file)) = logged {
+            let wal_is_gone = is_absent_or_empty(&wal_path(&self.path)).unwrap_or(false);
+            log.detach(&file, wal_is_gone);
         }
+        self.created.take();
     }
 }
 

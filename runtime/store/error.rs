@@ -84,6 +84,10 @@ pub enum StoreError {
         source: Arc<io::Error>,
     },
 
+    /// What the commit log had confirmed cannot be read back.
+    #[error("the commit log is damaged at byte {offset} of {path}: writes that were confirmed may be missing. Restore a backup; or move the folder of that file away, to go on with what the databases hold", path = path.display())]
+    LogDamaged { path: PathBuf, offset: u64 },
+
     /// 65535 names were used below one root object.
     #[error("Maximum number of facets exceeded")]
     TooManyFacets,
@@ -128,6 +132,7 @@ impl StoreError {
             | Self::Corrupt { .. }
             | Self::NotADatabase { .. }
             | Self::Io { .. }
+            | Self::LogDamaged { .. }
             | Self::SyncFailed { .. } => true,
             _ => false,
         }
@@ -159,6 +164,7 @@ impl StoreError {
             | Self::TooManyFacets => Some(self.to_string()),
             Self::Closed
             | Self::Io { .. }
+            | Self::LogDamaged { .. }
             | Self::SyncFailed { .. }
             | Self::FacetNameLength { .. }
             | Self::UnknownParent { .. }

@@ -9,14 +9,17 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use crate::StoreError;
-use crate::sync::sync_directory;
+use crate::log::CommitLog;
+use crate::{StoreError, sync_directory};
 
 const MAGIC: [u8; 8] = 0xC4CD_CE5B_C5B0_EF57_u64.to_le_bytes();
 
 /// The index of one root object. The root itself is id 0.
 pub struct FacetIndex {
     path: PathBuf,
+    log: Option<CommitLog>,
+    /// Where the next entry goes.
+    end: u64,
     /// `None` until the first id is assigned, if there was no file.
     file: Option<File>,
     /// Entry `i` is facet `i + 1`.
@@ -32,9 +35,11 @@ impl FacetIndex {
     ///
     /// # Errors
     /// `NotAFacetIndex`, `Io`.
-    pub fn open(path: &Path) -> Result<Self, StoreError> {
+    pub fn open(path: &Path, log: Option<CommitLog>) -> Result<Self, StoreError> {
         let mut index = Self {
             path: path.to_owned(),
+            log,
+            end: 0,
             file: None,
             facets: Vec::new(),
             children: HashMap::new(),
@@ -53,6 +58,10 @@ impl FacetIndex {
             file.set_len(0).map_err(StoreError::io("truncate", path))?;
             file.write_all(&MAGIC)
                 .map_err(StoreError::io("write", path))?;
+            index.end = MAGIC.len() as u64;
+            if let Some(log) = &index.log {
+                log.append(path, 0, &MAGIC);
+            }
         } else {
             let Some(entries) = bytes.strip_prefix(&MAGIC) else {
                 return Err(StoreError::NotAFacetIndex {
@@ -60,6 +69,7 @@ impl FacetIndex {
                 });
             };
             let valid_bytes = MAGIC.len() + index.read_entries(entries);
+            index.end = valid_bytes as u64;
             if valid_bytes < bytes.len() {
                 tracing::warn!(path = %path.display(), from = valid_bytes, to = bytes.len(), "facet index cut off");
                 file.set_len(valid_bytes as u64)
@@ -109,7 +119,8 @@ impl FacetIndex {
         self.children.get(&parent)?.get(name).copied()
     }
 
-    /// The id of a name, a new one if it has none. A new id is on disk when this returns.
+    /// The id of a name, a new one if it has none. A new id is on disk when this returns; with a log, at the latest
+    /// with whatever is committed later.
     ///
     /// # Errors
     /// `TooManyFacets`, `FacetNameLength`, `UnknownParent`: nothing happened. `Io`: no id was assigned, and this index assigns
@@ -148,26 +159,29 @@ impl FacetIndex {
             )));
         }
         self.broken = true;
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)
-                .map_err(StoreError::io("write", &self.path))?;
-            file.sync_data()
-                .map_err(StoreError::io("sync", &self.path))?;
-        } else {
-            let mut file = OpenOptions::new()
+        let new = self.file.is_none();
+        if new {
+            let file = OpenOptions::new()
                 .read(true)
                 .append(true)
                 .create_new(true)
                 .open(&self.path)
                 .map_err(StoreError::io("create", &self.path))?;
+            self.file = Some(file);
+        }
+        if let Some(file) = &mut self.file {
             file.write_all(bytes)
                 .map_err(StoreError::io("write", &self.path))?;
-            file.sync_data()
-                .map_err(StoreError::io("sync", &self.path))?;
-            self.file = Some(file);
-            if let Some(dir) = self.path.parent() {
-                sync_directory(dir).map_err(StoreError::io("sync", dir))?;
+            match &self.log {
+                Some(log) => log.append(&self.path, self.end, bytes),
+                None => file
+                    .sync_data()
+                    .map_err(StoreError::io("sync", &self.path))?,
             }
+            self.end += bytes.len() as u64;
+        }
+        if let (true, None, Some(dir)) = (new, &self.log, self.path.parent()) {
+            sync_directory(dir).map_err(StoreError::io("sync", dir))?;
         }
         self.broken = false;
         Ok(())
@@ -191,7 +205,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.facets");
         std::fs::write(&path, bytes).unwrap();
-        let index = FacetIndex::open(&path);
+        let index = FacetIndex::open(&path, None);
         (dir, path, index)
     }
 
@@ -209,7 +223,7 @@ mod tests {
     fn ids_are_handed_out_in_order_and_found_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.facets");
-        let mut index = FacetIndex::open(&path).unwrap();
+        let mut index = FacetIndex::open(&path, None).unwrap();
         assert_eq!(index.get(0, "a"), None);
         assert!(!path.exists(), "looking up a name creates nothing");
         assert_eq!(index.assign(0, "a").unwrap(), 1);
@@ -226,7 +240,7 @@ mod tests {
         );
         let expected = [&MAGIC[..], &entry(0, "a"), &entry(0, "b"), &entry(1, "a")].concat();
         assert_eq!(std::fs::read(&path).unwrap(), expected, "the format");
-        let index = FacetIndex::open(&path).unwrap();
+        let index = FacetIndex::open(&path, None).unwrap();
         assert_eq!(index.get(1, "a"), Some(3));
         let mut children: Vec<_> = index.children(0).collect();
         children.sort_unstable();
@@ -263,7 +277,7 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), good, "{what}");
             assert_eq!(index.assign(0, "c").unwrap(), 3, "{what}");
             assert_eq!(
-                FacetIndex::open(&path).unwrap().get(0, "c"),
+                FacetIndex::open(&path, None).unwrap().get(0, "c"),
                 Some(3),
                 "{what}"
             );
@@ -275,7 +289,7 @@ mod tests {
         for bytes in [&[][..], &MAGIC[..3], &[1, 2, 3, 4, 5, 6, 7, 8]] {
             let (_dir, path, index) = index_of(bytes);
             assert_eq!(index.unwrap().assign(0, "a").unwrap(), 1);
-            assert_eq!(FacetIndex::open(&path).unwrap().get(0, "a"), Some(1));
+            assert_eq!(FacetIndex::open(&path, None).unwrap().get(0, "a"), Some(1));
         }
         let (_dir, _path, index) = index_of(b"something else");
         assert!(matches!(index, Err(StoreError::NotAFacetIndex { .. })));
@@ -284,7 +298,7 @@ mod tests {
     #[test]
     fn bad_names_and_parents_are_refused() {
         let dir = tempfile::tempdir().unwrap();
-        let mut index = FacetIndex::open(&dir.path().join("a.facets")).unwrap();
+        let mut index = FacetIndex::open(&dir.path().join("a.facets"), None).unwrap();
         assert!(matches!(
             index.assign(0, ""),
             Err(StoreError::FacetNameLength { len_bytes: 0 })

@@ -9,24 +9,44 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::backup::{Backup, StepResult};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::StoreError;
-use crate::sync::sync_directory;
+use crate::log::CommitLog;
+use crate::{FacetIndex, StoreError, sync_directory};
 
 /// `<dir>/<hex>.sqlite`, `<dir>/<hex>.<n>.sqlite`, `<dir>/<hex>.facets`: workerd's names.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ObjectFiles {
     dir: PathBuf,
     hex_id: String,
+    log: Option<CommitLog>,
 }
 
 impl ObjectFiles {
-    pub fn new(dir: impl Into<PathBuf>, hex_id: impl Into<String>) -> Self {
+    /// `log`: the one that the databases are opened with.
+    pub fn new(dir: impl Into<PathBuf>, hex_id: impl Into<String>, log: Option<CommitLog>) -> Self {
         Self {
             dir: dir.into(),
             hex_id: hex_id.into(),
+            log,
         }
+    }
+
+    /// The facet index of the object.
+    ///
+    /// # Errors
+    /// As `FacetIndex::open`.
+    pub fn open_index(&self) -> Result<FacetIndex, StoreError> {
+        FacetIndex::open(&self.index(), self.log.clone())
+    }
+
+    /// Waits until what was logged so far is on disk.
+    ///
+    /// # Errors
+    /// `SyncFailed`.
+    pub fn flush(&self) -> Result<(), StoreError> {
+        self.log.as_ref().map_or(Ok(()), CommitLog::flush)
     }
 
     /// The database of the root object (0) or of a facet.
@@ -50,20 +70,18 @@ impl ObjectFiles {
     /// `Io`: some of its files may be left.
     pub fn remove_database(&self, storage_id: u16) -> Result<(), StoreError> {
         let path = self.database(storage_id);
-        // The database goes first: a WAL without one is ignored (`Database::open` removes it), while a database
-        // without its WAL would come back with old contents.
-        let mut removed = false;
-        for path in [path.clone(), beside(&path, "-wal"), beside(&path, "-shm")] {
-            match fs::remove_file(&path) {
-                Ok(()) => removed = true,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(StoreError::io("remove", &path)(error)),
+        let exists = path
+            .try_exists()
+            .map_err(StoreError::io("look for", &path))?;
+        match &self.log {
+            Some(log) if exists => log.remove(&path, || remove_files(&path).map(drop)),
+            _ => {
+                if remove_files(&path)? {
+                    sync_directory(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
+                }
+                Ok(())
             }
         }
-        if removed {
-            sync_directory(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
-        }
-        Ok(())
     }
 
     /// Replaces database `dst` by a copy of what is committed in `src`; returns its size in bytes. `src` may be open
@@ -86,6 +104,9 @@ impl ObjectFiles {
             self.remove_database(dst)?;
             fs::rename(&temporary, &to).map_err(StoreError::io("rename", &temporary))?;
             sync_directory(&self.dir).map_err(StoreError::io("sync", &self.dir))?;
+            if let Some(log) = &self.log {
+                log.rebase(&to)?;
+            }
             Ok(bytes)
         });
         if result.is_err() {
@@ -93,6 +114,20 @@ impl ObjectFiles {
         }
         result
     }
+}
+
+/// The database goes first: a WAL without one is ignored (`Database::open` removes it), while a database without its
+/// WAL would come back with old contents. Was there anything?
+fn remove_files(path: &Path) -> Result<bool, StoreError> {
+    let mut removed = false;
+    for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
+        match fs::remove_file(&path) {
+            Ok(()) => removed = true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(StoreError::io("remove", &path)(error)),
+        }
+    }
+    Ok(removed)
 }
 
 fn beside(path: &Path, suffix: &str) -> PathBuf {
@@ -118,6 +153,10 @@ fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
     .map_err(failed(from))?;
+    // Closing must not checkpoint what may not be durable yet.
+    source
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
+        .map_err(failed(from))?;
     let mut target = Connection::open_with_flags(
         to,
         OpenFlags::SQLITE_OPEN_READ_WRITE

@@ -6,12 +6,12 @@
 //! | `kv.rs` | key-value storage and the alarm time, in the same file |
 //! | `cursor.rs`, `statement.rs`, `value.rs` | [`Cursor`]; prepared statements and their cache; values |
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
-//! | `sync.rs` | [`SyncThread`], [`CommitTicket`]: group commit, and why it is one |
+//! | `log/` | [`CommitLog`], [`CommitTicket`]: the log that makes the commits of all databases durable together |
 //! | `template.rs` | the bytes a new database starts with |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
 //!
 //! Needs neither V8 nor tokio. Files are plain SQLite with workerd's names and tables, so each opens the other's.
-//! A [`Database`] lives on one thread; [`SyncThread`] and tickets go anywhere. Called by `ext/storage` and `host`.
+//! A [`Database`] lives on one thread; [`CommitLog`] and tickets go anywhere. Called by `ext/storage` and `host`.
 //!
 //! How SQLite is compiled (`LIBSQLITE3_FLAGS` in `.cargo/config.toml`): with the math functions (user SQL may call
 //! them); without memory statistics (a lock around each allocation that all threads share); temporary tables in memory
@@ -28,9 +28,9 @@ mod error;
 mod facet_index;
 mod files;
 mod kv;
+mod log;
 mod raw;
 mod statement;
-mod sync;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -43,5 +43,19 @@ pub use error::StoreError;
 pub use facet_index::FacetIndex;
 pub use files::ObjectFiles;
 pub use kv::{KvCursor, KvRange};
-pub use sync::{CommitTicket, Durability, SyncThread};
+pub use log::{CommitLog, CommitTicket, LogOptions};
 pub use value::{Row, SqlValue, ValueRef};
+
+/// When may the outside learn of a commit?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Once it is on disk: ask its ticket.
+    Fsync,
+    /// At once: drop the ticket. Survives a crash of the process, not of the machine.
+    Relaxed,
+}
+
+/// Makes the names in a directory durable.
+pub(crate) fn sync_directory(path: &std::path::Path) -> std::io::Result<()> {
+    std::fs::File::open(path)?.sync_all()
+}

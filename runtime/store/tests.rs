@@ -17,6 +17,18 @@ fn open(path: &Path) -> Database {
     Database::open(path, OpenOptions::default()).unwrap()
 }
 
+fn open_log(root: &Path) -> CommitLog {
+    CommitLog::open(root, LogOptions::new(Durability::Fsync)).unwrap()
+}
+
+fn open_logged(path: &Path, log: &CommitLog) -> Database {
+    let options = OpenOptions {
+        log: Some(log.clone()),
+        ..OpenOptions::default()
+    };
+    Database::open(path, options).unwrap()
+}
+
 struct TempFile {
     dir: tempfile::TempDir,
 }
@@ -1027,6 +1039,7 @@ fn the_storage_limit_holds_and_does_not_break_what_is_stored() {
     let options = OpenOptions {
         storage_bytes_max: Some(100 << 10),
         interrupt: None,
+        log: None,
     };
     let db = Database::open(&file.path(), options).unwrap();
     run(&db, "CREATE TABLE t(a); INSERT INTO t VALUES (1)");
@@ -1450,7 +1463,7 @@ fn a_database_with_a_rollback_journal_is_converted() {
 #[test]
 fn copying_takes_what_is_committed_while_the_source_is_open() {
     let dir = tempfile::tempdir().unwrap();
-    let files = ObjectFiles::new(dir.path(), "ab");
+    let files = ObjectFiles::new(dir.path(), "ab", None);
     assert!(files.database(0).ends_with("ab.sqlite") && files.database(3).ends_with("ab.3.sqlite"));
     assert!(files.index().ends_with("ab.facets"));
     let source = open(&files.database(1));
@@ -1497,22 +1510,19 @@ fn copying_takes_what_is_committed_while_the_source_is_open() {
 #[test]
 fn tickets_are_answered_and_shared() {
     let dir = tempfile::tempdir().unwrap();
-    let sync = SyncThread::start();
+    let log = open_log(dir.path());
     let (send, receive) = mpsc::channel();
     for name in 0..8 {
-        let db = open(&dir.path().join(format!("{name}.sqlite")));
+        let db = open_logged(&dir.path().join(format!("{name}.sqlite")), &log);
         for turn in 0..8 {
             db.kv_put("k", &[turn]).unwrap();
             let ticket = db.commit_turn().unwrap().unwrap();
             let send = send.clone();
-            sync.sync(
-                ticket,
-                Box::new(move |result| send.send(result.is_ok()).unwrap()),
-            );
+            ticket.when_durable(Box::new(move |result| send.send(result.is_ok()).unwrap()));
         }
         // Closing before the syncs are through must not lose them.
     }
-    drop((send, sync));
+    drop((send, log));
     assert_eq!(
         receive.iter().filter(|ok| *ok).count(),
         64,
@@ -1523,10 +1533,7 @@ fn tickets_are_answered_and_shared() {
     let ticket = in_memory.commit_turn().unwrap().unwrap();
     let answered = Arc::new(AtomicBool::new(false));
     let flag = answered.clone();
-    SyncThread::start().sync(
-        ticket,
-        Box::new(move |_| flag.store(true, Ordering::Relaxed)),
-    );
+    ticket.when_durable(Box::new(move |_| flag.store(true, Ordering::Relaxed)));
     assert!(answered.load(Ordering::Relaxed));
 }
 
@@ -1617,23 +1624,20 @@ fn bench() {
 #[ignore = "a measurement"]
 fn bench_sync() {
     use std::time::Instant;
-    for workers in [1, 2, 4, 8, 16] {
+    {
         let dir = tempfile::tempdir().unwrap();
-        let sync = SyncThread::start_with(workers);
+        let log = open_log(dir.path());
         let databases: Vec<_> = (0..64)
-            .map(|name| open(&dir.path().join(format!("{name}.sqlite"))))
+            .map(|name| open_logged(&dir.path().join(format!("{name}.sqlite")), &log))
             .collect();
         let round = |db: &Database, send: &mpsc::Sender<()>| {
             db.kv_put("k", b"value").unwrap();
             let ticket = db.commit_turn().unwrap().unwrap();
             let send = send.clone();
-            sync.sync(
-                ticket,
-                Box::new(move |result| {
-                    result.unwrap();
-                    send.send(()).unwrap();
-                }),
-            );
+            ticket.when_durable(Box::new(move |result| {
+                result.unwrap();
+                send.send(()).unwrap();
+            }));
         };
         let (send, receive) = mpsc::channel();
         let start = Instant::now();
@@ -1657,7 +1661,7 @@ fn bench_sync() {
         }
         let single = 1000.0 / start.elapsed().as_secs_f64();
         println!(
-            "{workers} workers: 64 new databases {first:?}, spread {spread:.0} commits/s, one by one {single:.0}/s"
+            "64 new databases {first:?}, spread {spread:.0} commits/s, one by one {single:.0}/s"
         );
     }
 }
