@@ -466,6 +466,11 @@ impl Listing {
         })
     }
 
+    /// The last commit left an alarm.
+    pub fn has_alarm(&self) -> bool {
+        self.committed_ns.is_some()
+    }
+
     /// True: the list has nothing of it, and nothing is under way.
     pub fn is_void(&self) -> bool {
         self.listed_ns.is_none() && self.committed_ns.is_none()

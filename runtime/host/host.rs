@@ -1,5 +1,6 @@
 //! Building everything from a project, and taking it down.
 
+use crate::alarms::Alarms;
 use crate::loader::{Loader, LoaderBinding, WorkerLog, flags_of, limits_of};
 use crate::namespace::Namespace;
 use crate::network::Network;
@@ -56,6 +57,7 @@ pub(crate) struct HostInner {
     pub options: HostOptions,
     pub pool: Pool,
     pub seats: Seats,
+    pub alarms: Arc<Alarms>,
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
     pub memory_mb_max: u64,
@@ -101,8 +103,9 @@ impl Host {
         let sync = SyncThread::start();
         let pool_memory = options.dynamic_limits.memory_mb.unwrap_or(MEMORY_MB_MAX);
         let inner = Arc::new(HostInner {
-            pool: Pool::new(pool_memory, sync),
+            pool: Pool::new(pool_memory, sync.clone()),
             seats: Seats::default(),
+            alarms: Arc::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
             loaded: Mutex::default(),
@@ -121,7 +124,12 @@ impl Host {
                     .collect()
             })
             .collect();
-        let workers = Builder::new(&inner, Arc::new(network), project)?.build()?;
+        let builder = Builder::new(&inner, Arc::new(network), project)?;
+        let mut namespaces: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
+        namespaces.sort_by_key(|namespace| namespace.number());
+        let namespaces = namespaces.iter().map(Arc::downgrade).collect();
+        inner.alarms.open(namespaces, sync, inner.options.fsync)?;
+        let workers = builder.build()?;
         Ok(Self {
             inner,
             workers,
@@ -142,7 +150,7 @@ impl Host {
     }
 
     /// Starts every worker of the project, waits until its modules have run, and checks that they
-    /// export the classes they should. Returns the exports of the first worker.
+    /// export the classes they should. Then alarms fire, missed ones at once. Returns the exports of the first worker.
     ///
     /// # Errors
     /// Some worker did not start, or lacks a class that a binding or migration names.
@@ -174,6 +182,7 @@ impl Host {
             }
             main.get_or_insert(exports);
         }
+        self.inner.alarms.start(&self.inner.runtime);
         Ok(main.unwrap_or_default())
     }
 
@@ -184,6 +193,7 @@ impl Host {
 
     /// Stops every worker, commits nothing more, and waits (bounded) until their threads have let go.
     pub fn shutdown(&self) {
+        self.inner.alarms.stop();
         self.inner.pool.drain();
         let loaded = std::mem::take(&mut *self.inner.loaded.lock());
         let loaded = loaded.iter().filter_map(Weak::upgrade);
@@ -197,6 +207,13 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.inner.alarms.close();
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.inner.alarms.stop();
     }
 }
 
