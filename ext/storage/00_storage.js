@@ -78,7 +78,8 @@ function holds(number, key) {
 }
 
 function checkAlarmOptions(method, parameter, options, kind) {
-  if (options !== undefined && options !== null && typeof options !== "object") {
+  const taken = options === undefined || options === null || typeof options === "object" || typeof options === "function";
+  if (!taken) {
     throw missing(method, "DurableObjectStorage", parameter, kind);
   }
 }
@@ -167,7 +168,7 @@ class AsyncKv {
 
   async deleteAlarm(options) {
     checkAlarmOptions("deleteAlarm", 1, options, "SetAlarmOptions");
-    if (op_alarm_get(this[kNumber]) !== null) op_alarm_delete(this[kNumber]);
+    op_alarm_delete(this[kNumber]);
   }
 }
 

@@ -216,6 +216,9 @@ impl Databases {
         let Some(database) = self.get_for_write(context) else {
             return Ok(());
         };
+        if time_ns.is_none() && database.alarm_ns()?.is_none() {
+            return Ok(()); // nothing to remove: no reason to write
+        }
         let running = self.running(context);
         // The next nanosecond is the same millisecond to JS.
         let time_ns = time_ns.map(|time_ns| time_ns + i64::from(Some(time_ns) == running));
