@@ -15,6 +15,7 @@ use facetd_core::{
 };
 use facetd_store::{StoreError, SyncThread};
 use parking_lot::Mutex;
+use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
@@ -70,7 +71,12 @@ struct Job {
 
 /// What comes back of a job.
 enum Heard {
-    Ran(Outcome),
+    Ran {
+        outcome: Outcome,
+        /// Whoever was sent the alarm. Nobody else may hold a life that still waits for its database; and
+        /// it must not end under the lock that a reply runs under.
+        _target: Arc<dyn Any + Send + Sync>,
+    },
     /// A parent was asked to start the first facet of `rest`.
     Asked {
         parent: Arc<Incarnation>,
@@ -343,7 +349,7 @@ impl Alarms {
                 ChildNow::Asleep => return self.ask(job, object, rest),
             }
         }
-        object.send_event(self.event(job));
+        object.send_event(self.event(job, object.clone()));
     }
 
     fn ask(&self, job: Job, parent: Arc<Incarnation>, rest: VecDeque<String>) {
@@ -361,7 +367,7 @@ impl Alarms {
         }));
     }
 
-    fn event(&self, job: Job) -> Event {
+    fn event(&self, job: Job, target: Arc<dyn Any + Send + Sync>) -> Event {
         let run = job.run;
         let alarm = if job.give_up {
             AlarmEvent::GiveUp {
@@ -376,13 +382,20 @@ impl Alarms {
         };
         let heard = self.heard.clone();
         Event::new(EventKind::Alarm(alarm), move |outcome| {
-            let _stopped = heard.send((job, Heard::Ran(outcome)));
+            let heard_now = Heard::Ran {
+                outcome,
+                _target: target,
+            };
+            let _stopped = heard.send((job, heard_now));
         })
     }
 
     fn hear(&self, job: Job, heard: Heard) {
         match heard {
-            Heard::Ran(Ok(Answer::Alarm(answer))) => {
+            Heard::Ran {
+                outcome: Ok(Answer::Alarm(answer)),
+                ..
+            } => {
                 let how = match answer {
                     AlarmAnswer::Done => Ended::Done,
                     AlarmAnswer::Absent => Ended::Absent,
@@ -390,7 +403,10 @@ impl Alarms {
                 };
                 self.settle(job, how);
             }
-            Heard::Ran(Err(failure))
+            Heard::Ran {
+                outcome: Err(failure),
+                ..
+            }
             | Heard::Asked {
                 outcome: Err(failure),
                 ..
@@ -400,7 +416,7 @@ impl Alarms {
                 rest,
                 outcome: Ok(Answer::FacetDue(due)),
             } => self.answered(job, parent, rest, due),
-            Heard::Ran(Ok(_)) | Heard::Asked { .. } => self.failed(job, &Failure::internal()),
+            Heard::Ran { .. } | Heard::Asked { .. } => self.failed(job, &Failure::internal()),
         }
     }
 
@@ -415,7 +431,9 @@ impl Alarms {
         let name = rest.front().cloned().unwrap_or_default();
         match (due, parent.child(&name)) {
             // The stub tells why, should the facet have broken at once.
-            (FacetDue::Started(facet), _) if rest.len() == 1 => facet.send(self.event(job)),
+            (FacetDue::Started(facet), _) if rest.len() == 1 => {
+                facet.send(self.event(job, Arc::new(facet.clone())));
+            }
             (_, ChildNow::Alive(child)) => {
                 rest.pop_front();
                 self.descend(job, child, rest);
