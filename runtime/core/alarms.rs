@@ -103,6 +103,8 @@ struct Entry {
     state: State,
     counted: u32,
     tries: u32,
+    /// The last try found nobody to start the facet.
+    unclaimed: bool,
 }
 
 impl Entry {
@@ -116,6 +118,7 @@ impl Entry {
             state: State::Waiting,
             counted: 0,
             tries: 0,
+            unclaimed: false,
         }
     }
 
@@ -128,6 +131,7 @@ impl Entry {
         self.time_ns = time_ns;
         self.retry_at_ns = 0;
         (self.counted, self.tries) = (0, 0);
+        self.unclaimed = false;
         self.state = State::Waiting;
     }
 }
@@ -187,6 +191,12 @@ impl<K: AlarmKey> Schedule<K> {
         let known = match self.entries.get_mut(&key) {
             None => false,
             Some(entry) => match &mut entry.state {
+                State::Waiting if entry.unclaimed && entry.time_ns == time_ns => {
+                    // Somebody has started it after all.
+                    entry.replace(time_ns);
+                    self.push(key);
+                    return false;
+                }
                 State::Waiting => entry.time_ns == time_ns,
                 State::Parked => {
                     entry.replace(time_ns);
@@ -328,6 +338,7 @@ impl<K: AlarmKey> Schedule<K> {
                 entry.retry_at_ns = now_ns.saturating_add(retry_delay_ns(entry.tries, random));
                 entry.tries = entry.tries.saturating_add(1);
                 entry.counted += u32::from(how == Ended::Failed { counted: true });
+                entry.unclaimed = how == Ended::Unclaimed;
                 entry.state = State::Waiting;
                 self.push(run.key);
                 return Some(After::Waits);
@@ -616,7 +627,18 @@ mod tests {
         );
         assert_eq!(schedule.next_due_ns(), None, "nobody is asked again");
         assert!(!schedule.found(facet, S), "it was known");
-        let mut now = 2 * S;
+        let run = one(&mut schedule, 2 * S);
+        assert_eq!(
+            schedule.ended(&run, Ended::Unclaimed, 2 * S, 0),
+            Some(After::Waits)
+        );
+        assert!(schedule.next_due_ns() > Some(3 * S), "asked again later");
+        schedule.found(facet, S);
+        let mut now = 3 * S;
+        assert!(
+            schedule.next_due_ns() <= Some(now),
+            "started: no need to wait"
+        );
         for _ in 0..UNCLAIMED_MAX {
             let run = one(&mut schedule, now);
             assert_eq!(
