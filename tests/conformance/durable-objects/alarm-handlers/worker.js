@@ -45,7 +45,7 @@ export class Busy extends DurableObject {
 /** Starts a mode; what is there once it has run `runs` times and left `notes` notes, and its alarm is gone or far. */
 const run = (mode, runs = 1, notes = 0) => async (env) => {
   const o = env.OBJ.getByName(mode);
-  await o.start(mode);
+  await o.start(mode).catch(() => {}); // its alarm may have reset it before the answer is out
   for (let i = 0; i < 800; i++) {
     const seen = await env.OBJ.getByName(mode).look().catch(() => ({}));
     if (seen.runs >= runs && seen.notes.length >= notes && (seen.alarm === null || seen.alarm === FAR)) return seen;
@@ -54,7 +54,7 @@ const run = (mode, runs = 1, notes = 0) => async (env) => {
   return "never";
 };
 /** One that must not run again: longer than the first retry takes. */
-const onlyOnce = (mode) => async (env) => { await env.OBJ.getByName(mode).start(mode); await wait(2800); return env.OBJ.getByName(mode).look(); };
+const onlyOnce = (mode) => async (env) => { await env.OBJ.getByName(mode).start(mode).catch(() => {}); await wait(2800); return env.OBJ.getByName(mode).look(); };
 const probes = {
   ...Object.fromEntries(["info", "nothing", "rolledBack", "setsFar", "setsFarAndThrows", "deletes", "setsAndDeletes", "inTransaction"].map((mode) => [mode, run(mode)])),
   returnsPromise: run("returnsPromise", 1, 1),
