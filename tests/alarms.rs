@@ -429,6 +429,27 @@ fn a_supervisor_that_throws_is_asked_again_and_its_facet_is_not_poisoned() {
 }
 
 #[test]
+fn code_that_does_not_start_for_an_alarm_leaves_the_name_usable() {
+    let (_project, mut server) = start(&[]);
+    let (limits, broken) = (json!({ "cpuMs": 1000 }), true);
+    let good = json!(["f", { "limits": limits }]);
+    call(&server, "SUPERVISOR/root/how", good.clone());
+    call(&server, "SUPERVISOR/root/call", json!([["f"], "set", 300]));
+    let bad = json!(["f", { "limits": limits, "broken": broken }]);
+    call(&server, "SUPERVISOR/root/how", bad);
+    server.kill9();
+    again(&mut server);
+    // Asked a second time: then the first start has failed.
+    wait_for_runs(&server, "asked for f", 2);
+    call(&server, "SUPERVISOR/root/how", good);
+    assert!(
+        call(&server, "SUPERVISOR/root/call", json!([["f"], "get"])).is_number(),
+        "the supervisor starts it without having to abort it first"
+    );
+    wait_for_runs(&server, "f", 1);
+}
+
+#[test]
 fn deleted_facets_lose_their_alarms_and_clones_have_their_own() {
     let (_project, mut server) = start(&[]);
     for name in ["kept", "deleted", "over"] {

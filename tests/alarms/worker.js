@@ -52,7 +52,7 @@ class Parent extends Alarmed {
     const props = { who: name };
     if (!how.limits) return { class: this.ctx.exports.Child({ props }) };
     const worker = this.env.LOADER.get(name, () => ({
-      compatibilityDate: "2026-09-01", mainModule: "a.js", modules: { "a.js": LOADED }, globalOutbound: null,
+      compatibilityDate: "2026-09-01", mainModule: "a.js", modules: { "a.js": how.broken ? "this is no code" : LOADED }, globalOutbound: null,
       env: { LOGGER: this.env.LOG.getByName("log") }, limits: how.limits,
     }));
     return { class: worker.getDurableObjectClass("App", { props }) };
