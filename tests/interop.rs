@@ -17,6 +17,10 @@ fn tests() -> PathBuf {
 
 /// `write` or `read` by workerd over `data`.
 fn workerd(command: &str, data: &Path, kill: bool) -> Value {
+    workerd_with("state", command, data, kill)
+}
+
+fn workerd_with(project: &str, command: &str, data: &Path, kill: bool) -> Value {
     let _npm = tool(
         "npm",
         "npm, which comes with Node (or set WORKERD to the workerd binary)",
@@ -25,7 +29,9 @@ fn workerd(command: &str, data: &Path, kill: bool) -> Value {
     node.arg(tests().join("workerd.mjs"))
         .arg(command)
         .arg("--data")
-        .arg(data);
+        .arg(data)
+        .arg("--project")
+        .arg(tests().join(project));
     if kill {
         node.arg("--kill");
     }
@@ -36,7 +42,11 @@ fn workerd(command: &str, data: &Path, kill: bool) -> Value {
 }
 
 fn serve(data: &Path) -> (Project, Server) {
-    let project = Project::new().copy_of(&tests().join("state"), &[]);
+    serve_with("state", data)
+}
+
+fn serve_with(project: &str, data: &Path) -> (Project, Server) {
+    let project = Project::new().copy_of(&tests().join(project), &[]);
     let server = Server::of(project.path())
         .data(data)
         .start()
@@ -146,4 +156,44 @@ fn state_goes_there_and_back_again() {
         .start_again()
         .unwrap_or_else(|error| panic!("{error}"));
     assert_same(&facetd(&server, "/read"), &before, "and back");
+}
+
+#[track_caller]
+fn assert_fired_elsewhere(written: &Value, read: &Value, what: &str) {
+    let fired = &read["fired"];
+    assert_eq!(fired["name"], "soon", "{what}: {read}");
+    assert_eq!(fired["scheduled"], written["scheduled"], "{what}: {read}");
+    assert_eq!(
+        fired["process"], read["here"],
+        "{what}: fired by the reader"
+    );
+    assert_ne!(
+        fired["process"], written["process"],
+        "{what}: not by the writer"
+    );
+    assert_eq!(
+        read["far"], 4_000_000_000_000_u64,
+        "{what}: the far one waits"
+    );
+}
+
+#[test]
+fn an_alarm_set_in_one_program_fires_in_the_other() {
+    for kill in [false, true] {
+        let data = tempfile::tempdir().expect("a temporary folder can be made");
+        let written = workerd_with("alarms", "write", data.path(), kill);
+        let (_project, server) = serve_with("alarms", data.path());
+        assert_fired_elsewhere(&written, &facetd(&server, "/read"), "from workerd");
+
+        let data = tempfile::tempdir().expect("a temporary folder can be made");
+        let (_project, mut server) = serve_with("alarms", data.path());
+        let written = facetd(&server, "/write");
+        if kill {
+            server.kill9();
+        } else {
+            assert_eq!(server.sigterm(), Some(0), "a clean end");
+        }
+        let read = workerd_with("alarms", "read", data.path(), false);
+        assert_fired_elsewhere(&written, &read, "from facetd");
+    }
 }

@@ -1,5 +1,6 @@
 //! The one integration test binary: each test binary links V8 again.
 
+mod alarms;
 mod bad_input;
 mod browser;
 mod conformance;

@@ -143,18 +143,26 @@ export class Supervisor extends DurableObject {
   }
 
   /** The app as a facet: code in its own isolate, own database, no env, no network unless switched on. */
-  #facet({ name, uid, version, code, egress }) {
-    return this.ctx.facets.get(name, () => {
-      const worker = this.env.LOADER.get(`${name}@${version}/${uid}`, () => ({
-        compatibilityDate: COMPATIBILITY_DATE,
-        mainModule: "host.js",
-        modules: { "host.js": hostModule, "app.js": code },
-        env: {},
-        globalOutbound: egress ? undefined : null,
-        limits: LIMITS,
-      }));
-      return { class: worker.getDurableObjectClass("Hosted"), id: name };
-    });
+  #facet(app) {
+    return this.ctx.facets.get(app.name, () => this.#startOptions(app));
+  }
+
+  /** facetd asks when the alarm of an app is due that does not run. An app that is gone is not started. */
+  facetAlarm(name) {
+    const app = this.#find(name);
+    return app && this.#startOptions(app);
+  }
+
+  #startOptions({ name, uid, version, code, egress }) {
+    const worker = this.env.LOADER.get(`${name}@${version}/${uid}`, () => ({
+      compatibilityDate: COMPATIBILITY_DATE,
+      mainModule: "host.js",
+      modules: { "host.js": hostModule, "app.js": code },
+      env: {},
+      globalOutbound: egress ? undefined : null,
+      limits: LIMITS,
+    }));
+    return { class: worker.getDurableObjectClass("Hosted"), id: name };
   }
 
   /** Starts the app once, so that code that cannot run says so right after it was saved. */

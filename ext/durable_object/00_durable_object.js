@@ -2,6 +2,7 @@
 // API: https://developers.cloudflare.com/durable-objects/api/
 
 import {
+  op_alarm_abandon,
   op_gate_depth,
   op_gate_leave,
   op_namespace_id,
@@ -15,6 +16,7 @@ import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks, logError, requirePromise, worker } from "ext:facetd_rpc/40_events.js";
 import { makeStub, ObjectStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectStorage, enterSection } from "ext:facetd_storage/00_storage.js";
+import "ext:facetd_storage/10_alarm.js";
 import { DurableObjectFacets, kDeleteAll } from "ext:facetd_facets/00_facets.js";
 
 const NESTING_MAX = 64;
@@ -159,11 +161,16 @@ class DurableObjectState {
     return new Promise(() => {});
   }
 
-  abort(reason) {
+  abort(reason, options) {
+    if (options !== undefined && options !== null && typeof options !== "object") {
+      throw new TypeError("Failed to execute 'abort' on 'DurableObjectState': parameter 2 is not of type 'AbortOptions'.");
+    }
+    const retryAlarm = options?.retryAlarm;
     const error = new Error(
       reason === undefined ? "Application called abort() to reset Durable Object."
         : reason instanceof Error && reason.name === "Error" ? reason.message : String(reason),
     );
+    if (retryAlarm !== undefined && !retryAlarm) op_alarm_abandon(this.#io.context.number);
     op_object_reset(this.#io.context.number, error, false, true);
   }
 }

@@ -1,12 +1,13 @@
 // Facets: child objects with a class, an isolate and a database of their own.
 // API: https://developers.cloudflare.com/dynamic-workers/usage/durable-object-facets/
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import {
   op_facet_abort,
   op_facet_clone,
   op_facet_delete,
   op_facet_delete_all,
+  op_facet_due,
   op_facet_fail,
   op_facet_lookup,
   op_facet_start,
@@ -15,6 +16,11 @@ import { currentIo, derivedFrame, inFrame, keepBusy } from "ext:facetd_rpc/00_co
 import { kHandle, kIsClass, kNotPassable } from "ext:facetd_rpc/10_clone.js";
 import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
+import { hooks } from "ext:facetd_rpc/40_events.js";
+
+const { apply } = Reflect;
+// Their methods stay what they are, whatever user code does to Map.
+const { SafeMap } = primordials;
 
 const NAME_BYTES_MAX = 256;
 const DEPTH_MAX = 4;
@@ -52,12 +58,31 @@ function startOptions(options) {
   return [cls[kHandle], 2, String(id), null];
 }
 
+// What a parent says whose facet has an alarm due. Numbers `op_facet_due` knows.
+const STARTED = 0;
+const UNCLAIMED = 1;
+const UNWANTED = 2;
+
+/** By the context of the parent: `ctx.facets` itself is user code's to replace. */
+const known = new SafeMap();
+
+/** Starts a facet for its alarm. Set by the class, whose private parts it uses. */
+let startForAlarm;
+
 export class DurableObjectFacets {
   #io;
   #depth;
+  /** The last callback of each name: how to start the facet when its alarm is due. */
+  #callbacks = new SafeMap();
   constructor(io, depth) {
     this.#io = io;
     this.#depth = depth;
+    known.set(io.context.number, this);
+    io.context.atEnd.push(() => known.delete(io.context.number));
+  }
+
+  static {
+    startForAlarm = (facets, instance, name) => facets.#startForAlarm(instance, name);
   }
 
   get(name, startCallback) {
@@ -69,6 +94,7 @@ export class DurableObjectFacets {
         "Facet nesting depth limit exceeded. The maximum depth including the root Durable Object is 4.",
       );
     }
+    this.#callbacks.set(text, startCallback);
     // Nothing starts before the stub is used; from then on it belongs to one incarnation.
     let handle;
     const stub = makeStub(ServiceStub, () => (handle ??= this.#attach(text, startCallback)));
@@ -79,7 +105,7 @@ export class DurableObjectFacets {
   }
 
   #attach(name, startCallback) {
-    const [handle, start] = op_facet_lookup(this.#io.context.number, name);
+    const [handle, start] = op_facet_lookup(this.#io.context.number, name, false);
     if (start !== undefined) {
       const io = currentIo() ?? this.#io;
       const started = inFrame(derivedFrame({ ...io, context: this.#io.context }), async () => startCallback()).then(
@@ -88,6 +114,23 @@ export class DurableObjectFacets {
       keepBusy(this.#io, started);
     }
     return handle;
+  }
+
+  /** `[how, handle?]`. Without a callback of this life the class itself is asked. */
+  async #startForAlarm(instance, name) {
+    let callback = this.#callbacks.get(name);
+    if (callback === undefined) {
+      const method = Object.getPrototypeOf(instance)?.facetAlarm;
+      if (typeof method !== "function") return [UNCLAIMED];
+      callback = () => apply(method, instance, [name]);
+    }
+    // Before anything is looked up: whoever uses the facet meanwhile starts it in their own way.
+    const options = await callback();
+    if (options === undefined || options === null) return [UNWANTED];
+    const checked = startOptions(options);
+    const [handle, start] = op_facet_lookup(this.#io.context.number, name, true);
+    if (start !== undefined) op_facet_start(start, ...checked);
+    return [STARTED, handle];
   }
 
   abort(name, reason) {
@@ -101,7 +144,9 @@ export class DurableObjectFacets {
 
   delete(name) {
     if (arguments.length < 1) throw wrongType("delete", 1, "string");
-    op_facet_delete(this.#io.context.number, checkName(name));
+    const text = checkName(name);
+    this.#callbacks.delete(text);
+    op_facet_delete(this.#io.context.number, text);
   }
 
   clone(src, dst) {
@@ -110,7 +155,17 @@ export class DurableObjectFacets {
   }
 
   [kDeleteAll]() {
+    this.#callbacks.clear();
     op_facet_delete_all(this.#io.context.number);
   }
 }
 Object.defineProperty(DurableObjectFacets.prototype, Symbol.toStringTag, { value: "DurableObjectFacets" });
+
+hooks.facetDue = (event, { instance }, name) => {
+  const facets = known.get(event.io.context.number);
+  startForAlarm(facets, instance, name).then(([how, handle]) => {
+    op_facet_due(event.number, how, handle);
+    event.answered = true;
+    event.over();
+  }).catch((error) => event.fail(error));
+};

@@ -3,7 +3,8 @@
 use deno_core::{OpState, cppgc, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, FacetLookup, ObjectId, ObjectName, ObjectPort,
+    Answer, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, FacetDue, FacetLookup, ObjectId, ObjectName,
+    ObjectPort,
 };
 use facetd_rpc::{Handle, IsolateState, failure_error, isolate, isolate_of, thrown_failure};
 use std::cell::RefCell;
@@ -28,12 +29,14 @@ fn check_name(name: &str) -> Result<(), JsErrorBox> {
     Ok(())
 }
 
-/// `[target, start?]`: `start` is there when the facet must be started by its callback.
+/// `[target, start?]`: `start` is there when the facet must be started by its callback. `for_alarm`: a
+/// start that fails leaves no trace on the name.
 #[op2]
 fn op_facet_lookup<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
     #[string] name: &str,
+    for_alarm: bool,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     check_name(name)?;
     let port = port(&isolate_of(scope), context)?;
@@ -42,7 +45,12 @@ fn op_facet_lookup<'s>(
             "Facet nesting depth limit exceeded. The maximum depth including the root Durable Object is {FACET_DEPTH_MAX}."
         )));
     }
-    let (target, start) = match port.facet(name) {
+    let lookup = if for_alarm {
+        port.facet_for_alarm(name)
+    } else {
+        port.facet(name)
+    };
+    let (target, start) = match lookup {
         FacetLookup::Known(target) => (target, None),
         FacetLookup::Start(target, start) => (target, Some(start)),
     };
@@ -99,6 +107,30 @@ fn op_facet_fail<'s>(
     start.fail(failure);
 }
 
+const STARTED: u32 = 0;
+const UNCLAIMED: u32 = 1;
+
+/// Answers the event that asks to start a facet whose alarm is due.
+#[op2(nofast)]
+fn op_facet_due<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    event: u32,
+    how: u32,
+    target: v8::Local<'s, v8::Value>,
+) -> Result<(), JsErrorBox> {
+    let due = match how {
+        STARTED => {
+            let handle = cppgc::try_unwrap_cppgc_object::<Handle>(scope, target)
+                .ok_or_else(|| JsErrorBox::type_error("Illegal invocation"))?;
+            FacetDue::Started(handle.target().map_err(JsErrorBox::from_err)?.clone())
+        }
+        UNCLAIMED => FacetDue::Unclaimed,
+        _ => FacetDue::Unwanted,
+    };
+    isolate_of(scope).answer(event, Ok(Answer::FacetDue(due)));
+    Ok(())
+}
+
 #[op2(nofast, reentrant)]
 fn op_facet_abort<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -152,6 +184,7 @@ deno_core::extension!(
         op_facet_lookup,
         op_facet_start,
         op_facet_fail,
+        op_facet_due,
         op_facet_abort,
         op_facet_delete,
         op_facet_clone,

@@ -62,6 +62,10 @@ export const hooks = {
   makeState: undefined,
   makeBinding: undefined,
   applyFlags: undefined,
+  /** Set by the storage extension: an alarm is due. `(event, object)` */
+  alarm: undefined,
+  /** Set by the facets extension: the alarm of a facet that does not run is due. `(event, object, name)` */
+  facetDue: undefined,
   /** Set by the websocket extension: the context of an accepted socket; what to do with what it receives. */
   contextOfSocket: undefined,
   receive: undefined,
@@ -311,6 +315,8 @@ function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
     else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
     else if (kind === 2) testEvent(event, name);
     else if (kind === 4) socketEvent(event, name, a, b, c);
+    else if (kind === 5) hooks.alarm(event, object);
+    else if (kind === 6) hooks.facetDue(event, object, a);
     else event.respond(Response.json(describeExports()));
   } catch (error) {
     event.fail(error);
@@ -361,7 +367,7 @@ function fetchEvent(event, targetKind, object, name, props, method, url, headers
 
 // ---- RPC
 
-const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "dup", "constructor"]);
+const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "facetAlarm", "dup", "constructor"]);
 const RESERVED_TARGET = new Set(["dup", "constructor"]);
 
 function notImplemented(name) {
@@ -504,6 +510,12 @@ export function construct(number, className, id, props) {
     throw error;
   }
   return undefined;
+}
+
+/** Does the class have an `alarm()`? While its constructor runs, nobody knows. */
+export function hasAlarmHandler(number) {
+  const instance = objects.get(number)?.instance;
+  return instance === undefined || typeof instance.alarm === "function";
 }
 
 /** Called by Rust: the object leaves memory. */

@@ -8,9 +8,9 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits, LogSink,
-    Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget, SocketEnd,
-    Target, WorkerPort,
+    AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
+    LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
+    SocketEnd, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -90,6 +90,8 @@ pub struct EventState {
     pub limits: Limits,
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
+    /// It is an alarm, and which.
+    pub alarm: Option<AlarmEvent>,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
     /// Ends the event when its wall time is over; dropped with it.
     pub timer: Option<Timer>,

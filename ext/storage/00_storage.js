@@ -5,6 +5,7 @@ import { core } from "ext:core/mod.js";
 import {
   op_alarm_delete,
   op_alarm_get,
+  op_alarm_set,
   op_gate_durable,
   op_gate_enter,
   op_gate_leave,
@@ -31,6 +32,7 @@ import {
 import { currentIo, derivedFrame, inFrame, whenDone } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
+import { hasAlarmHandler, worker } from "ext:facetd_rpc/40_events.js";
 
 const kNumber = Symbol("context");
 
@@ -73,6 +75,26 @@ function compareKeys(a, b) {
 /** Is there a value, be it `undefined` (which only `kv.put` can store)? */
 function holds(number, key) {
   return op_kv_list(number, key, false, `${key}\0`, null, false, 1).length > 0;
+}
+
+function checkAlarmOptions(method, parameter, options, kind) {
+  const taken = options === undefined || options === null || typeof options === "object" || typeof options === "function";
+  if (!taken) {
+    throw missing(method, "DurableObjectStorage", parameter, kind);
+  }
+}
+
+const { getTime } = Date.prototype;
+const { apply } = Reflect;
+
+/** A Date or a number. What number a date may be, Rust checks. */
+function dateToMilliseconds(time) {
+  if (typeof time === "number") return time;
+  try {
+    return apply(getTime, time, []);
+  } catch {
+    throw missing("setAlarm", "DurableObjectStorage", 1, "date");
+  }
 }
 
 /** The methods that `ctx.storage` and a transaction share. */
@@ -130,19 +152,23 @@ class AsyncKv {
     return new Map(op_kv_list(this[kNumber], ...listRange(options, "DurableObjectStorage")));
   }
 
-  async getAlarm(_options) {
+  async getAlarm(options) {
+    checkAlarmOptions("getAlarm", 1, options, "GetAlarmOptions");
     return op_alarm_get(this[kNumber]);
   }
 
-  async setAlarm(time, _options) {
-    if (time instanceof Date ? Number.isNaN(time.getTime()) : Number.isNaN(time)) {
-      throw new TypeError("The value cannot be converted because it is not a valid Date.");
+  async setAlarm(time, options) {
+    const milliseconds = dateToMilliseconds(time);
+    checkAlarmOptions("setAlarm", 2, options, "SetAlarmOptions");
+    if (!hasAlarmHandler(this[kNumber])) {
+      throw new TypeError("Your Durable Object class must have an alarm() handler in order to call setAlarm()");
     }
-    throw new Error("Alarms are not supported yet.");
+    op_alarm_set(this[kNumber], milliseconds);
   }
 
-  async deleteAlarm(_options) {
-    if (op_alarm_get(this[kNumber]) !== null) op_alarm_delete(this[kNumber]);
+  async deleteAlarm(options) {
+    checkAlarmOptions("deleteAlarm", 1, options, "SetAlarmOptions");
+    op_alarm_delete(this[kNumber]);
   }
 }
 
@@ -391,7 +417,7 @@ export class DurableObjectStorage extends AsyncKv {
   }
 
   async deleteAll(_options) {
-    op_storage_delete_all(this[kNumber]);
+    op_storage_delete_all(this[kNumber], !worker.flags.has("delete_all_deletes_alarm"));
     this.#deleteFacets();
   }
 

@@ -13,6 +13,25 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 pub struct TurnCommit {
     pub context: u32,
     pub outcome: Result<Option<CommitTicket>, StoreError>,
+    /// What the alarm is now, if this has changed it.
+    pub alarm: Option<Option<i64>>,
+}
+
+/// The alarm of an open database.
+#[derive(Clone, Copy, Default)]
+struct Alarm {
+    /// As the host knows it.
+    committed_ns: Option<i64>,
+    /// The stored time of the handler that runs. As long as the database still has it, JS sees none: it
+    /// is removed when the handler succeeds, so that a crash runs it again. What the handler sets
+    /// itself is never this very time (`set_alarm`), so that a rollback needs no bookkeeping.
+    running_ns: Option<i64>,
+}
+
+pub(crate) enum AlarmStart {
+    Run(i64),
+    Absent,
+    Later(i64),
 }
 
 pub(crate) enum OpenCursor {
@@ -29,7 +48,13 @@ pub struct Databases {
     /// Contexts that may have written in this turn.
     touched: RefCell<Vec<u32>>,
     /// Commits of explicit transactions, which happened inside the turn.
-    committed: RefCell<Vec<(u32, CommitTicket)>>,
+    committed: RefCell<Vec<TurnCommit>>,
+    /// Of databases that have or had an alarm since they were opened.
+    alarms: RefCell<HashMap<u32, Alarm>>,
+    /// Contexts whose alarm may have changed and is not committed.
+    alarms_touched: RefCell<Vec<u32>>,
+    /// Objects that reset themselves and want the alarm that runs not to be retried.
+    alarms_abandoned: RefCell<Vec<u32>>,
     cursors: RefCell<HashMap<u32, (u32, OpenCursor)>>,
     last_cursor: Cell<u32>,
     /// Collected while some cursor was in use.
@@ -37,15 +62,34 @@ pub struct Databases {
 }
 
 impl Databases {
-    /// Opens the database of `context`, creating it when it is not there.
+    /// Opens the database of `context`, creating it when it is not there. Returns the time of its alarm.
     ///
     /// # Errors
     /// As the store says: not a database, corrupt, not permitted, disk full.
-    pub fn open(&self, context: u32, path: &Path, options: OpenOptions) -> Result<(), StoreError> {
+    pub fn open(
+        &self,
+        context: u32,
+        path: &Path,
+        options: OpenOptions,
+    ) -> Result<Option<i64>, StoreError> {
+        // A database that is made now has no alarm: no need to ask it.
+        let has_content = path.metadata().is_ok_and(|file| file.len() > 0);
         let database = Database::open(path, options)?;
+        let committed_ns = if has_content {
+            database.alarm_ns()?
+        } else {
+            None
+        };
+        if committed_ns.is_some() {
+            let alarm = Alarm {
+                committed_ns,
+                running_ns: None,
+            };
+            self.alarms.borrow_mut().insert(context, alarm);
+        }
         self.open.borrow_mut().insert(context, database);
         OPEN_ANYWHERE.fetch_add(1, Ordering::Relaxed);
-        Ok(())
+        Ok(committed_ns)
     }
 
     /// How many are open in this isolate.
@@ -63,6 +107,8 @@ impl Databases {
         self.cursors
             .borrow_mut()
             .retain(|_, (of, _)| *of != context);
+        self.alarms.borrow_mut().remove(&context);
+        self.alarms_touched.borrow_mut().retain(|of| *of != context);
         let database = self.open.borrow_mut().remove(&context);
         if let Some(database) = database {
             database.rollback_turn();
@@ -85,27 +131,53 @@ impl Databases {
     }
 
     pub(crate) fn note_commit(&self, context: u32, ticket: CommitTicket) {
-        self.committed.borrow_mut().push((context, ticket));
+        let alarm = self
+            .get(context)
+            .and_then(|database| self.changed_alarm(context, &database));
+        self.committed.borrow_mut().push(TurnCommit {
+            context,
+            outcome: Ok(Some(ticket)),
+            alarm,
+        });
+    }
+
+    /// What the alarm is now, if that is something else than the host knows. To be asked right after a
+    /// commit.
+    fn changed_alarm(&self, context: u32, database: &Database) -> Option<Option<i64>> {
+        let mut touched = self.alarms_touched.borrow_mut();
+        if touched.is_empty() || !touched.contains(&context) {
+            return None;
+        }
+        touched.retain(|of| *of != context);
+        let now = database.alarm_ns().ok()?;
+        let mut alarms = self.alarms.borrow_mut();
+        let alarm = alarms.entry(context).or_default();
+        (alarm.committed_ns != now).then(|| {
+            alarm.committed_ns = now;
+            now
+        })
     }
 
     /// Commits what the turn wrote, object by object.
     pub fn commit_turn(&self) -> Vec<TurnCommit> {
-        let explicit = self.committed.take();
-        let mut commits: Vec<TurnCommit> = explicit
-            .into_iter()
-            .map(|(context, ticket)| TurnCommit {
-                context,
-                outcome: Ok(Some(ticket)),
-            })
-            .collect();
+        let mut commits = self.committed.take();
         let mut touched = self.touched.take();
         touched.sort_unstable();
         touched.dedup();
         for context in touched {
             if let Some(database) = self.get(context) {
                 let outcome = database.commit_turn();
-                if !matches!(outcome, Ok(None)) {
-                    commits.push(TurnCommit { context, outcome });
+                let alarm = if outcome.is_ok() && !database.in_explicit_transaction() {
+                    self.changed_alarm(context, &database)
+                } else {
+                    None
+                };
+                if alarm.is_some() || !matches!(outcome, Ok(None)) {
+                    commits.push(TurnCommit {
+                        context,
+                        outcome,
+                        alarm,
+                    });
                 }
             }
         }
@@ -120,6 +192,103 @@ impl Databases {
         if let Some(database) = self.get(context) {
             database.rollback_turn();
         }
+    }
+
+    // ---- the alarm
+
+    /// The time of the alarm, as JS may see it.
+    pub(crate) fn alarm(&self, context: u32) -> Result<Option<i64>, StoreError> {
+        let Some(database) = self.get(context) else {
+            return Ok(None);
+        };
+        let running = self.running(context);
+        let stored = database.alarm_ns()?;
+        Ok(stored.filter(|_| stored != running))
+    }
+
+    fn running(&self, context: u32) -> Option<i64> {
+        let alarms = self.alarms.borrow();
+        alarms.get(&context).and_then(|alarm| alarm.running_ns)
+    }
+
+    /// Sets or removes the alarm, as part of the turn's unit.
+    pub(crate) fn set_alarm(&self, context: u32, time_ns: Option<i64>) -> Result<(), StoreError> {
+        let Some(database) = self.get_for_write(context) else {
+            return Ok(());
+        };
+        if time_ns.is_none() && database.alarm_ns()?.is_none() {
+            return Ok(()); // nothing to remove: no reason to write
+        }
+        let running = self.running(context);
+        // The next nanosecond is the same millisecond to JS.
+        let time_ns = time_ns.map(|time_ns| time_ns + i64::from(Some(time_ns) == running));
+        self.touch_alarm(context);
+        database.set_alarm_ns(time_ns)
+    }
+
+    /// The alarm may change with what is written now.
+    pub(crate) fn touch_alarm(&self, context: u32) {
+        let mut touched = self.alarms_touched.borrow_mut();
+        if !touched.contains(&context) {
+            touched.push(context);
+        }
+    }
+
+    /// The handler starts if the stored alarm is due; else why not.
+    pub(crate) fn begin_alarm(&self, context: u32, now_ns: i64) -> Result<AlarmStart, StoreError> {
+        let Some(database) = self.get(context) else {
+            return Ok(AlarmStart::Absent);
+        };
+        match database.alarm_ns()? {
+            None => Ok(AlarmStart::Absent),
+            Some(stored) if stored > now_ns => Ok(AlarmStart::Later(stored)),
+            Some(stored) => {
+                let mut alarms = self.alarms.borrow_mut();
+                alarms.entry(context).or_default().running_ns = Some(stored);
+                Ok(AlarmStart::Run(stored))
+            }
+        }
+    }
+
+    /// The handler is over. A successful one takes its alarm with it, unless it has set another.
+    pub(crate) fn end_alarm(&self, context: u32, success: bool) -> Result<(), StoreError> {
+        let running = self.running(context);
+        if success && let Some(time_ns) = running {
+            self.clear_alarm(context, time_ns)?;
+        }
+        if let Some(alarm) = self.alarms.borrow_mut().get_mut(&context) {
+            alarm.running_ns = None;
+        }
+        Ok(())
+    }
+
+    /// Removes the alarm if it is still this one.
+    pub(crate) fn clear_alarm(&self, context: u32, time_ns: i64) -> Result<(), StoreError> {
+        let Some(database) = self.get_for_write(context) else {
+            return Ok(());
+        };
+        if database.alarm_ns()? == Some(time_ns) {
+            self.touch_alarm(context);
+            database.set_alarm_ns(None)?;
+        }
+        Ok(())
+    }
+
+    /// The object is about to reset itself, and the alarm that runs must not be retried.
+    pub(crate) fn abandon_alarm(&self, context: u32) {
+        self.alarms_abandoned.borrow_mut().push(context);
+    }
+
+    /// Removes the alarms whose objects have reset themselves for good. Their own writes are rolled back already.
+    ///
+    /// # Errors
+    /// A critical error: that one will be retried.
+    pub fn clear_abandoned_alarms(&self) -> Result<(), StoreError> {
+        let mut result = Ok(());
+        for context in self.alarms_abandoned.take() {
+            result = result.and(self.end_alarm(context, true));
+        }
+        result
     }
 
     /// The turn was terminated: nothing it wrote stays.

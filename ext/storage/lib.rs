@@ -25,7 +25,11 @@ deno_core::extension!(
         ops::op_sql_written,
         ops::op_sql_size,
         ops::op_alarm_get,
+        ops::op_alarm_set,
         ops::op_alarm_delete,
+        ops::op_alarm_begin,
+        ops::op_alarm_end,
+        ops::op_alarm_abandon,
         ops::op_storage_delete_all,
         ops::op_txn_savepoint,
         ops::op_txn_savepoint_end,
@@ -33,7 +37,7 @@ deno_core::extension!(
         ops::op_txn_commit,
         ops::op_txn_rollback,
     ],
-    esm = [dir ".", "00_storage.js"],
+    esm = [dir ".", "00_storage.js", "10_alarm.js"],
     state = |state| {
         state.put(Rc::new(Databases::default()));
     },

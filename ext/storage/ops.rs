@@ -1,12 +1,13 @@
 //! The ops behind `ctx.storage`.
 
-use crate::databases::{Databases, OpenCursor};
+use crate::databases::{AlarmStart, Databases, OpenCursor};
 use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
-use facetd_core::Failure;
-use facetd_rpc::{CloneMode, deserialize_stored, isolate_of, serialize};
+use facetd_core::{AlarmAnswer, AlarmEvent, Answer, Failure};
+use facetd_rpc::{CloneMode, deserialize_stored, isolate, isolate_of, serialize};
 use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
 use std::rc::{Rc, Weak};
+use std::time::SystemTime;
 
 fn databases(state: &OpState) -> Rc<Databases> {
     state.borrow::<Rc<Databases>>().clone()
@@ -396,7 +397,20 @@ pub fn op_sql_size(state: &mut OpState, context: u32) -> Result<f64, JsErrorBox>
         .map_err(|e| js_error(&e))
 }
 
-// ---- the alarm, as another program left it: nothing fires here yet
+// ---- the alarm
+
+const NS_PER_MS: i64 = 1_000_000;
+const NOT_A_DATE: &str = "The value cannot be converted because it is not a valid Date.";
+const TOO_LATE: &str = "This API doesn't support dates after 2189.";
+const TOO_EARLY: &str = "setAlarm() cannot be called with an alarm time <= 0";
+
+/// The wall clock, in nanoseconds since 1970.
+fn now_ns() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+    })
+}
 
 /// Milliseconds since 1970, or null.
 #[op2]
@@ -404,27 +418,138 @@ pub fn op_alarm_get<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
 ) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
-    let database = reading(&databases_of(scope), context)?;
-    match database.alarm_ns().map_err(|e| js_error(&e))? {
-        Some(ns) => Ok(v8::Number::new(scope, (ns / 1_000_000) as f64).into()),
+    let alarm = databases_of(scope)
+        .alarm(context)
+        .map_err(|e| js_error(&e))?;
+    match alarm {
+        Some(ns) => Ok(v8::Number::new(scope, (ns / NS_PER_MS) as f64).into()),
         None => Ok(v8::null(scope).into()),
     }
 }
 
+/// A time that is over is as good as now.
+#[op2(fast)]
+pub fn op_alarm_set(state: &mut OpState, context: u32, time_ms: f64) -> Result<(), JsErrorBox> {
+    if !time_ms.is_finite() {
+        return Err(JsErrorBox::type_error(NOT_A_DATE));
+    }
+    let time_ms = time_ms.trunc();
+    if time_ms > (i64::MAX / NS_PER_MS) as f64 {
+        return Err(JsErrorBox::type_error(TOO_LATE));
+    }
+    if time_ms <= 0.0 {
+        return Err(JsErrorBox::type_error(TOO_EARLY));
+    }
+    let now_ms = now_ns() / NS_PER_MS;
+    let time_ns = (time_ms as i64).max(now_ms) * NS_PER_MS;
+    databases(state)
+        .set_alarm(context, Some(time_ns))
+        .map_err(|e| js_error(&e))
+}
+
 #[op2(fast)]
 pub fn op_alarm_delete(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    writing(&databases(state), context)?
-        .set_alarm_ns(None)
+    databases(state)
+        .set_alarm(context, None)
         .map_err(|e| js_error(&e))
+}
+
+/// The alarm of `event` is due, says the wake-up list; the database decides. `[scheduledTime,
+/// retryCount, isRetry]` if the handler is to run; null if the event has been answered.
+#[op2]
+pub fn op_alarm_begin<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    event: u32,
+) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
+    let (isolate, databases) = (isolate_of(scope), databases_of(scope));
+    let alarm = {
+        let events = isolate.events.borrow();
+        events.get(&event).and_then(|event| event.alarm)
+    };
+    let answer = match alarm {
+        None => AlarmAnswer::Absent,
+        Some(AlarmEvent::GiveUp { time_ns }) => {
+            databases
+                .clear_alarm(context, time_ns)
+                .map_err(|e| js_error(&e))?;
+            AlarmAnswer::Absent
+        }
+        Some(AlarmEvent::Run {
+            time_ns,
+            retry_count,
+            is_retry,
+        }) => match databases
+            .begin_alarm(context, now_ns())
+            .map_err(|e| js_error(&e))?
+        {
+            AlarmStart::Absent => AlarmAnswer::Absent,
+            AlarmStart::Later(time_ns) => AlarmAnswer::Later(time_ns),
+            AlarmStart::Run(stored_ns) => {
+                // Another alarm than the one that was tried before is no retry.
+                let (retry_count, is_retry) = if stored_ns == time_ns {
+                    (retry_count, is_retry)
+                } else {
+                    (0, false)
+                };
+                let info = [
+                    v8::Number::new(scope, (stored_ns / NS_PER_MS) as f64).into(),
+                    v8::Integer::new_from_unsigned(scope, retry_count).into(),
+                    v8::Boolean::new(scope, is_retry).into(),
+                ];
+                return Ok(v8::Array::new_with_elements(scope, &info).into());
+            }
+        },
+    };
+    isolate.answer(event, Ok(Answer::Alarm(answer)));
+    Ok(v8::null(scope).into())
+}
+
+/// The handler is over. Success is answered here, behind the commit of what it wrote.
+#[op2(fast)]
+pub fn op_alarm_end(
+    state: &mut OpState,
+    context: u32,
+    event: u32,
+    success: bool,
+) -> Result<(), JsErrorBox> {
+    databases(state)
+        .end_alarm(context, success)
+        .map_err(|e| js_error(&e))?;
+    if success {
+        isolate(state).answer(event, Ok(Answer::Alarm(AlarmAnswer::Done)));
+    }
+    Ok(())
+}
+
+/// The object is about to reset itself: the alarm that runs, if one does, goes with it.
+#[op2(fast)]
+pub fn op_alarm_abandon(state: &mut OpState, context: u32) {
+    databases(state).abandon_alarm(context);
 }
 
 // ---- transactions
 
+/// `keep_alarm`: the alarm survives, as it did before compatibility date 2026-02-24.
 #[op2(fast)]
-pub fn op_storage_delete_all(state: &mut OpState, context: u32) -> Result<(), JsErrorBox> {
-    writing(&databases(state), context)?
-        .delete_all()
-        .map_err(|e| js_error(&e))
+pub fn op_storage_delete_all(
+    state: &mut OpState,
+    context: u32,
+    keep_alarm: bool,
+) -> Result<(), JsErrorBox> {
+    let databases = databases(state);
+    let database = writing(&databases, context)?;
+    let kept = if keep_alarm {
+        database.alarm_ns().map_err(|e| js_error(&e))?
+    } else {
+        None
+    };
+    databases.touch_alarm(context);
+    database.delete_all().map_err(|e| js_error(&e))?;
+    if kept.is_some() {
+        database.set_alarm_ns(kept).map_err(|e| js_error(&e))?;
+    }
+    Ok(())
 }
 
 #[op2(fast)]

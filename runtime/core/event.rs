@@ -80,6 +80,12 @@ pub enum EventKind {
     },
     /// What came through a WebSocket that was accepted here.
     Socket(Received),
+    /// An alarm is due.
+    Alarm(AlarmEvent),
+    /// The alarm of the facet `name` is due, and it does not run: start it.
+    FacetDue {
+        name: String,
+    },
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
@@ -103,9 +109,55 @@ impl EventKind {
                 path.iter().map(String::len).sum::<usize>()
                     + args.as_ref().map_or(0, |args| args.bytes.len())
             }
-            Self::Socket(_) | Self::Test | Self::Describe => 0,
+            Self::FacetDue { name } => name.len(),
+            Self::Socket(_) | Self::Alarm(_) | Self::Test | Self::Describe => 0,
         };
         ITSELF + content
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmEvent {
+    /// The database is asked first; what the wake-up list says may be too early.
+    Run {
+        time_ns: i64,
+        /// Counted retries so far.
+        retry_count: u32,
+        is_retry: bool,
+    },
+    /// It has failed too often: clear it, if it is still this one.
+    GiveUp { time_ns: i64 },
+}
+
+/// How the delivery of an alarm ended, other than by a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlarmAnswer {
+    /// The handler resolved, and the alarm is no longer in the database.
+    Done,
+    /// There is none in the database.
+    Absent,
+    /// The one in the database is later.
+    Later(i64),
+}
+
+/// What a parent says whose facet should be started.
+#[derive(Clone)]
+pub enum FacetDue {
+    /// It runs or starts. It stays while this is held.
+    Started(Arc<dyn Target>),
+    /// The parent has no callback to start it.
+    Unclaimed,
+    /// The parent's callback returned nothing.
+    Unwanted,
+}
+
+impl fmt::Debug for FacetDue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Started(_) => "Started",
+            Self::Unclaimed => "Unclaimed",
+            Self::Unwanted => "Unwanted",
+        })
     }
 }
 
@@ -113,6 +165,8 @@ impl EventKind {
 pub enum Answer {
     Response(FetchResponse),
     Value(Payload),
+    Alarm(AlarmAnswer),
+    FacetDue(FacetDue),
 }
 
 pub type Outcome = Result<Answer, Failure>;

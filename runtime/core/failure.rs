@@ -28,6 +28,9 @@ pub struct HostError {
     pub retryable: bool,
     pub overloaded: bool,
     pub remote: bool,
+    /// This host's trouble, which user code can do nothing about: whatever is retried is retried without
+    /// counting. JS does not see it.
+    pub ours: bool,
     /// `code`, `limit` and `used` of an error that reports a limit.
     pub limit: Option<(&'static str, u64, u64)>,
 }
@@ -41,6 +44,7 @@ impl HostError {
             retryable: false,
             overloaded: false,
             remote: false,
+            ours: false,
             limit: None,
         }
     }
@@ -65,7 +69,26 @@ impl Failure {
     }
 
     pub fn internal() -> Self {
-        Self::error("internal error")
+        Self::ours("internal error")
+    }
+
+    /// Trouble of this host's, not of user code.
+    pub fn ours(message: impl Into<String>) -> Self {
+        HostError {
+            ours: true,
+            ..HostError::new("Error", message)
+        }
+        .into()
+    }
+
+    /// User code is to blame: retrying it for ever would never end.
+    pub fn is_users(&self) -> bool {
+        match self {
+            Self::Thrown { .. } => true,
+            Self::Host(error) => {
+                error.reset || !(error.ours || error.retryable || error.overloaded)
+            }
+        }
     }
 
     /// The same failure, told as the reset of a Durable Object.

@@ -3,6 +3,7 @@
 //! Pure: no tokio, no V8, no SQLite, no clock. So gate order and ids can be tested without any of them.
 #![forbid(unsafe_code)]
 
+mod alarms;
 mod body;
 mod budget;
 mod event;
@@ -15,26 +16,30 @@ mod output_gate;
 mod ports;
 mod socket;
 
+pub use alarms::{
+    ALARM_RETRIES_MAX, After, AlarmKey, Ended, FACET_ALARM_INTERVAL_NS,
+    FACET_TREE_ALARM_INTERVAL_NS, ListNow, Listing, Run, Schedule,
+};
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use budget::{Charge, SendBudget};
 pub use event::{
-    Answer, Capability, Event, EventKind, FetchRequest, FetchResponse, Headers, Outcome, Payload,
-    Reply, StreamSlot,
+    AlarmAnswer, AlarmEvent, Answer, Capability, Event, EventKind, FacetDue, FetchRequest,
+    FetchResponse, Headers, Outcome, Payload, Reply, StreamSlot,
 };
 pub use failure::{Failure, HostError};
 pub use gate::{Entered, InputGate, Ready, SectionId};
 pub use ids::{IdError, ObjectId, UniqueKey};
 pub use limits::{
-    CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX, Limits,
-    OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
+    ALARM_WALL_MS_MAX, CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX,
+    Limits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
 };
 pub use mailbox::{
     AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
 };
 pub use output_gate::OutputGate;
 pub use ports::{
-    Binding, ClassPort, CodeSlot, FacetLookup, FacetStart, LoadedWorker, LoaderPort, LogLevel,
-    LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target, TargetKind,
-    WorkerCode, WorkerPort,
+    Binding, ClassPort, CodeSlot, FacetLookup, FacetStart, Listed, LoadedWorker, LoaderPort,
+    LogLevel, LogLine, LogSink, NamespacePort, ObjectName, ObjectPort, ObjectStart, Target,
+    TargetKind, WorkerCode, WorkerPort,
 };
 pub use socket::{Parcel, Received, SocketEnd, SocketMessage, socket_pair};

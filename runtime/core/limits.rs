@@ -1,5 +1,7 @@
 //! Every limit that has a number, with its unit and its reason.
 
+/// How long an alarm handler may take. The platform's number.
+pub const ALARM_WALL_MS_MAX: u64 = 15 * 60 * 1000;
 /// Longest facet name, in UTF-8 bytes. The platform's number.
 pub const FACET_NAME_BYTES_MAX: usize = 256;
 /// Root object plus three levels of facets. The platform's number.

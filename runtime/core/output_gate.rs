@@ -17,8 +17,18 @@ pub struct OutputGate(Mutex<State>);
 struct State {
     issued: u64,
     durable: u64,
-    held: VecDeque<(u64, Held)>,
+    held: VecDeque<Waiting>,
     broken: Option<Failure>,
+    last_hold: u64,
+    /// In order.
+    holds: Vec<u64>,
+}
+
+/// A message, and what it waits for: every commit and every hold up to these.
+struct Waiting {
+    commit: u64,
+    hold: u64,
+    message: Held,
 }
 
 impl OutputGate {
@@ -34,26 +44,40 @@ impl OutputGate {
         let mut state = self.lock();
         if let Some(failure) = state.broken.clone() {
             message(Err(failure));
-        } else if state.durable == state.issued {
+        } else if state.durable == state.issued && state.holds.is_empty() {
             message(Ok(()));
         } else {
-            let ticket = state.issued;
-            state.held.push_back((ticket, message));
+            let (commit, hold) = (state.issued, state.last_hold);
+            state.held.push_back(Waiting {
+                commit,
+                hold,
+                message,
+            });
         }
+    }
+
+    /// Holds what is sent from now on, whatever becomes of commits: for something beside the database
+    /// that must be durable first.
+    pub fn hold(&self) -> u64 {
+        let mut state = self.lock();
+        state.last_hold += 1;
+        let hold = state.last_hold;
+        state.holds.push(hold);
+        hold
+    }
+
+    /// What `hold` stood for has happened.
+    pub fn release(&self, hold: u64) {
+        let mut state = self.lock();
+        state.holds.retain(|held| *held != hold);
+        state.let_go();
     }
 
     /// The commit of `ticket`, and with it every earlier one, is durable.
     pub fn open(&self, ticket: u64) {
         let mut state = self.lock();
         state.durable = state.durable.max(ticket);
-        while let Some((waits_for, _)) = state.held.front() {
-            if *waits_for > state.durable {
-                break;
-            }
-            if let Some((_, message)) = state.held.pop_front() {
-                message(Ok(()));
-            }
-        }
+        state.let_go();
     }
 
     /// A commit failed or the object was reset: nothing held or sent later gets out.
@@ -62,13 +86,27 @@ impl OutputGate {
         if state.broken.is_none() {
             state.broken = Some(failure.clone());
         }
-        for (_, message) in std::mem::take(&mut state.held) {
-            message(Err(failure.clone()));
+        for waiting in std::mem::take(&mut state.held) {
+            (waiting.message)(Err(failure.clone()));
         }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn let_go(&mut self) {
+        while let Some(first) = self.held.front() {
+            let held = self.holds.first().is_some_and(|hold| *hold <= first.hold);
+            if held || first.commit > self.durable {
+                break;
+            }
+            if let Some(first) = self.held.pop_front() {
+                (first.message)(Ok(()));
+            }
+        }
     }
 }
 
@@ -107,6 +145,35 @@ mod tests {
         );
         gate.open(second);
         assert_eq!(log.lock().expect("not poisoned").len(), 3, "the second too");
+    }
+
+    #[test]
+    fn a_hold_is_not_lifted_by_a_later_commit() {
+        let (gate, log) = (OutputGate::default(), Log::default());
+        let sent = || log.lock().expect("not poisoned").len();
+        let first = gate.close();
+        let hold = gate.hold();
+        send(&gate, &log, 1);
+        let second = gate.close();
+        let other = gate.hold();
+        send(&gate, &log, 2);
+        gate.open(first);
+        gate.open(second);
+        assert_eq!(
+            sent(),
+            0,
+            "both commits are durable, what is held beside them is not"
+        );
+        gate.release(other);
+        assert_eq!(sent(), 0, "no message overtakes another");
+        gate.release(hold);
+        assert_eq!(
+            *log.lock().expect("not poisoned"),
+            [(1, true), (2, true)],
+            "in order"
+        );
+        send(&gate, &log, 3);
+        assert_eq!(sent(), 3, "open again");
     }
 
     #[test]

@@ -140,7 +140,15 @@ pub trait ObjectPort: Send + Sync {
     fn open_database(&self) -> bool;
     /// The isolate has closed the database, or could not open it.
     fn database_closed(&self);
+    /// The database has been opened and has this alarm: it may be missing in the wake-up list.
+    fn alarm_found(&self, time_ns: i64);
+    /// A commit has changed the alarm. `listed` is called once nothing of this commit can be known
+    /// outside without the wake-up list knowing of the alarm, from any thread, perhaps at once. What
+    /// is returned is called when the commit itself is durable.
+    fn alarm_committed(&self, time_ns: Option<i64>, listed: Listed) -> Box<dyn FnOnce() + Send>;
     fn facet(&self, name: &str) -> FacetLookup;
+    /// As `facet`, for its alarm: a start that fails leaves no trace on the name.
+    fn facet_for_alarm(&self, name: &str) -> FacetLookup;
     fn facet_abort(&self, name: &str, failure: Failure);
     /// # Errors
     /// The files could not be removed.
@@ -152,6 +160,9 @@ pub trait ObjectPort: Send + Sync {
     /// The files could not be removed.
     fn facet_delete_all(&self) -> Result<(), Failure>;
 }
+
+/// Told when the wake-up list is durable, or that it cannot be written.
+pub type Listed = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 pub enum FacetLookup {
     /// Running, starting or poisoned: the target knows.

@@ -1,8 +1,9 @@
 //! Facets of one object: names to incarnations, and their files.
 
+use crate::alarms::Key;
 use crate::incarnation::{Child, FacetTarget, Home, Incarnation, PoisonedTarget, StartWith};
 use crate::worker::WorkerClass;
-use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectName, Target};
+use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectId, ObjectName, Target};
 use facetd_store::{FacetIndex, ObjectFiles, StoreError};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -10,14 +11,20 @@ use std::sync::Arc;
 /// The files of one root object and all its facets. Nested facets share the root's numbering.
 pub(crate) struct ObjectTree {
     pub files: ObjectFiles,
+    /// The number of the root's namespace.
+    pub namespace: u32,
+    /// The root's id.
+    pub object: ObjectId,
     /// Read when first needed: an object without facets has no index file.
     index: Mutex<Option<FacetIndex>>,
 }
 
 impl ObjectTree {
-    pub fn new(files: ObjectFiles) -> Self {
+    pub fn new(files: ObjectFiles, namespace: u32, object: ObjectId) -> Self {
         Self {
             files,
+            namespace,
+            object,
             index: Mutex::new(None),
         }
     }
@@ -50,34 +57,69 @@ impl ObjectTree {
         })
     }
 
-    /// Removes the databases of `id` and everything below it. The numbers stay assigned.
-    fn remove_below(&self, id: u16) -> Result<(), StoreError> {
-        for (child, _) in self.children(id)? {
-            self.remove_below(child)?;
+    /// The names of the facets from just below the root down to `id`.
+    pub fn facet_path(&self, id: u16) -> Result<Option<Vec<String>>, StoreError> {
+        if id == 0 {
+            return Ok(Some(Vec::new()));
         }
-        self.files.remove_database(id)
+        self.with_index(|index| Ok(index.path(id)))
     }
 
-    /// Copies `src` and everything below it over `dst`, which is empty.
-    fn copy_below(&self, src: u16, dst: u16) -> Result<(), StoreError> {
+    pub fn alarm_key(&self, facet: u16) -> Key {
+        Key {
+            namespace: self.namespace,
+            object: self.object,
+            facet,
+        }
+    }
+
+    /// Removes the databases of `id` and everything below it, and notes whose they were. The numbers
+    /// stay assigned.
+    fn remove_below(&self, id: u16, removed: &mut Vec<u16>) -> Result<(), StoreError> {
+        for (child, _) in self.children(id)? {
+            self.remove_below(child, removed)?;
+        }
+        self.files.remove_database(id)?;
+        removed.push(id);
+        Ok(())
+    }
+
+    /// Copies `src` and everything below it over `dst`, which is empty, and notes which came to be.
+    fn copy_below(&self, src: u16, dst: u16, copied: &mut Vec<u16>) -> Result<(), StoreError> {
         // Or a crash could leave the copy under a number that the index gives to another name.
         self.files.flush()?;
         self.files.copy_database(src, dst)?;
+        copied.push(dst);
         for (child, name) in self.children(src)? {
             let target = self.assign_id(dst, &name)?;
-            self.copy_below(child, target)?;
+            self.copy_below(child, target, copied)?;
         }
         Ok(())
     }
 }
 
-fn store_failure(error: &StoreError) -> Failure {
-    tracing::error!(%error, "facet files");
-    Failure::error(error.js_message())
+/// Removes facets and everything below them, alarms included.
+fn remove(parent: &Incarnation, ids: &[u16]) -> Result<(), Failure> {
+    let tree = &parent.tree;
+    let mut removed = Vec::new();
+    let result = ids
+        .iter()
+        .try_for_each(|id| tree.remove_below(*id, &mut removed));
+    parent
+        .host
+        .alarms
+        .forget(tree.namespace, tree.object, &removed);
+    result.map_err(|e| store_failure(&e))
 }
 
-/// The facet `name` of `parent`: the one that is known, or one that waits to be started.
-pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str) -> FacetLookup {
+fn store_failure(error: &StoreError) -> Failure {
+    tracing::error!(%error, "facet files");
+    Failure::ours(error.js_message())
+}
+
+/// The facet `name` of `parent`: the one that is known, or one that waits to be started. `poisons`:
+/// should it not start, the name fails until it is aborted or deleted.
+pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str, poisons: bool) -> FacetLookup {
     let mut children = parent.children.lock();
     let known = match children.get(name) {
         Some(Child::Alive(child)) => child.upgrade(),
@@ -99,6 +141,7 @@ pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str) -> FacetLookup {
         home,
         parent.depth + 1,
         parent.tree.clone(),
+        poisons,
     );
     children.insert(name.to_owned(), Child::Alive(Arc::downgrade(&child)));
     drop(children);
@@ -180,9 +223,30 @@ fn storage_id(parent: &Incarnation, name: &str) -> Result<Option<u16>, Failure> 
 pub(crate) fn delete(parent: &Incarnation, name: &str, why: &str) -> Result<(), Failure> {
     parent.abort_child(name, &Failure::error(why));
     match storage_id(parent, name)? {
-        Some(id) => parent.tree.remove_below(id).map_err(|e| store_failure(&e)),
+        Some(id) => remove(parent, &[id]),
         None => Ok(()),
     }
+}
+
+/// The alarms of copied facets, which came along with their data: the copy's code may rely on them.
+fn list_copied_alarms(parent: &Incarnation, copied: &[u16]) -> Result<(), StoreError> {
+    for id in copied {
+        let Some(time_ns) = parent.tree.files.alarm_ns(*id)? else {
+            continue;
+        };
+        let gate = parent.gate().clone();
+        let hold = gate.hold();
+        let listed = Box::new(move |listed: Result<(), Failure>| match listed {
+            Ok(()) => gate.release(hold),
+            Err(failure) => gate.break_with(&failure),
+        });
+        let (key, name) = (parent.tree.alarm_key(*id), parent.root_name());
+        let _written = parent
+            .host
+            .alarms
+            .committed(key, name.as_deref(), Some(time_ns), listed);
+    }
+    Ok(())
 }
 
 pub(crate) fn clone(parent: &Incarnation, src: &str, dst: &str) -> Result<(), Failure> {
@@ -195,11 +259,13 @@ pub(crate) fn clone(parent: &Incarnation, src: &str, dst: &str) -> Result<(), Fa
         return Ok(());
     };
     let parent_id = parent.storage_id.get().copied().unwrap_or(0);
-    let copied = parent
+    let mut copied = Vec::new();
+    let result = parent
         .tree
         .assign_id(parent_id, dst)
-        .and_then(|dst| parent.tree.copy_below(src, dst));
-    copied.map_err(|e| store_failure(&e))
+        .and_then(|dst| parent.tree.copy_below(src, dst, &mut copied))
+        .and_then(|()| list_copied_alarms(parent, &copied));
+    result.map_err(|e| store_failure(&e))
 }
 
 pub(crate) fn delete_all(parent: &Incarnation) -> Result<(), Failure> {
@@ -216,11 +282,6 @@ pub(crate) fn delete_all(parent: &Incarnation) -> Result<(), Failure> {
         .tree
         .children(parent_id)
         .map_err(|e| store_failure(&e))?;
-    for (id, _) in children {
-        parent
-            .tree
-            .remove_below(id)
-            .map_err(|e| store_failure(&e))?;
-    }
-    Ok(())
+    let ids: Vec<u16> = children.into_iter().map(|(id, _)| id).collect();
+    remove(parent, &ids)
 }

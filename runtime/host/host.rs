@@ -1,5 +1,6 @@
 //! Building everything from a project, and taking it down.
 
+use crate::alarms::Alarms;
 use crate::loader::{Loader, LoaderBinding, WorkerLog, flags_of, limits_of};
 use crate::namespace::Namespace;
 use crate::network::Network;
@@ -58,6 +59,7 @@ pub(crate) struct HostInner {
     /// Makes every commit of this process durable.
     pub log: CommitLog,
     pub seats: Seats,
+    pub alarms: Arc<Alarms>,
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
     pub memory_mb_max: u64,
@@ -97,9 +99,6 @@ impl Host {
         runtime: tokio::runtime::Handle,
     ) -> Result<Self, HostError> {
         let lock = DataDirLock::acquire(&options.data_dir)?;
-        for worker in &project.workers {
-            facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
-        }
         let durability = if options.fsync {
             Durability::Fsync
         } else {
@@ -107,11 +106,15 @@ impl Host {
         };
         // Before anything is opened: it repairs what a crash left behind.
         let log = CommitLog::open(&options.data_dir, LogOptions::new(durability))?;
+        for worker in &project.workers {
+            facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
+        }
         let pool_memory = options.dynamic_limits.memory_mb.unwrap_or(MEMORY_MB_MAX);
         let inner = Arc::new(HostInner {
             pool: Pool::new(pool_memory, log.clone()),
             log,
             seats: Seats::default(),
+            alarms: Arc::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
             loaded: Mutex::default(),
@@ -130,7 +133,14 @@ impl Host {
                     .collect()
             })
             .collect();
-        let workers = Builder::new(&inner, Arc::new(network), project)?.build()?;
+        let builder = Builder::new(&inner, Arc::new(network), project)?;
+        let mut namespaces: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
+        namespaces.sort_by_key(|namespace| namespace.number());
+        let namespaces = namespaces.iter().map(Arc::downgrade).collect();
+        inner
+            .alarms
+            .open(namespaces, inner.log.clone(), inner.options.fsync)?;
+        let workers = builder.build()?;
         Ok(Self {
             inner,
             workers,
@@ -151,7 +161,7 @@ impl Host {
     }
 
     /// Starts every worker of the project, waits until its modules have run, and checks that they
-    /// export the classes they should. Returns the exports of the first worker.
+    /// export the classes they should. Then alarms fire, missed ones at once. Returns the exports of the first worker.
     ///
     /// # Errors
     /// Some worker did not start, or lacks a class that a binding or migration names.
@@ -183,6 +193,7 @@ impl Host {
             }
             main.get_or_insert(exports);
         }
+        self.inner.alarms.start(&self.inner.runtime);
         Ok(main.unwrap_or_default())
     }
 
@@ -194,6 +205,7 @@ impl Host {
     /// Stops every worker, commits nothing more, waits (bounded) until their threads have let go, and empties the commit log
     /// into the databases.
     pub fn shutdown(&self) {
+        self.inner.alarms.stop();
         self.inner.pool.drain();
         let loaded = std::mem::take(&mut *self.inner.loaded.lock());
         let loaded = loaded.iter().filter_map(Weak::upgrade);
@@ -207,10 +219,17 @@ impl Host {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        self.inner.alarms.close();
         if let Err(error) = self.inner.log.close() {
             // Nothing is lost: the next start reads it.
             tracing::warn!(%error, "the commit log could not be emptied");
         }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.inner.alarms.stop();
     }
 }
 

@@ -9,8 +9,8 @@ use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
 use crate::worker::Worker;
 use facetd_core::{
-    Event, EventTarget, FacetLookup, Failure, Limits, Message, ObjectId, ObjectName, ObjectPort,
-    ObjectStart, OutputGate, Payload, Target, TargetKind,
+    Event, EventTarget, FacetLookup, Failure, Limits, Listed, Message, ObjectId, ObjectName,
+    ObjectPort, ObjectStart, OutputGate, Payload, Target, TargetKind,
 };
 use facetd_isolate::IsolateHandle;
 use parking_lot::Mutex;
@@ -46,6 +46,13 @@ pub(crate) enum Child {
     Poisoned(Failure),
 }
 
+/// A child as its alarm finds it.
+pub(crate) enum ChildNow {
+    Alive(Arc<Incarnation>),
+    Poisoned(Failure),
+    Asleep,
+}
+
 pub(crate) struct Incarnation {
     pub key: u64,
     pub host: Arc<HostInner>,
@@ -63,6 +70,8 @@ pub(crate) struct Incarnation {
     limits: OnceLock<Limits>,
     /// The worker, while its code has not come: it keeps our messages in order.
     later: Mutex<Option<Arc<Worker>>>,
+    /// If it cannot start, its name fails from then on. Not when only its alarm asked for it.
+    poisons: bool,
     this: Weak<Incarnation>,
 }
 
@@ -83,7 +92,13 @@ pub(crate) struct StartWith {
 }
 
 impl Incarnation {
-    pub fn new(host: Arc<HostInner>, home: Home, depth: u8, tree: Arc<ObjectTree>) -> Arc<Self> {
+    pub fn new(
+        host: Arc<HostInner>,
+        home: Home,
+        depth: u8,
+        tree: Arc<ObjectTree>,
+        poisons: bool,
+    ) -> Arc<Self> {
         let key = host.next_key();
         Arc::new_cyclic(|this| Self {
             key,
@@ -99,6 +114,7 @@ impl Incarnation {
             children: Mutex::default(),
             limits: OnceLock::new(),
             later: Mutex::default(),
+            poisons,
             this: this.clone(),
         })
     }
@@ -139,7 +155,7 @@ impl Incarnation {
         });
         if !self.host.seats.take(&path, self.key, ready) {
             self.seat.lock().path = None;
-            self.break_with(&Failure::error(STUCK), false);
+            self.break_with(&Failure::ours(STUCK), false);
         }
     }
 
@@ -268,7 +284,7 @@ impl Incarnation {
                     Some(Child::Alive(child)) => child.as_ptr() == Arc::as_ptr(self),
                     _ => false,
                 };
-                if same && keep_name {
+                if same && keep_name && self.poisons {
                     children.insert(name.clone(), Child::Poisoned(failure.clone()));
                 } else if same {
                     children.remove(name);
@@ -289,6 +305,40 @@ impl Incarnation {
 
     pub fn is_broken(&self) -> bool {
         matches!(*self.state.lock(), State::Broken(_))
+    }
+
+    fn alarm_key(&self) -> crate::alarms::Key {
+        let storage_id = self.storage_id.get().copied().unwrap_or(0);
+        self.tree.alarm_key(storage_id)
+    }
+
+    pub fn gate(&self) -> &Arc<OutputGate> {
+        &self.gate
+    }
+
+    pub fn child(&self, name: &str) -> ChildNow {
+        let children = self.children.lock();
+        match children.get(name) {
+            Some(Child::Alive(child)) => {
+                let child = child.upgrade();
+                // Should this be the last handle after all, its drop takes the same lock.
+                drop(children);
+                child.map_or(ChildNow::Asleep, ChildNow::Alive)
+            }
+            Some(Child::Poisoned(failure)) => ChildNow::Poisoned(failure.clone()),
+            None => ChildNow::Asleep,
+        }
+    }
+
+    /// The name by which the root object was addressed, for whoever wakes it up again.
+    pub fn root_name(&self) -> Option<String> {
+        match &self.home {
+            Home::Parent { parent, .. } => parent.root_name(),
+            Home::Namespace { .. } => match self.object_name()? {
+                ObjectName::Id { name, .. } => name,
+                ObjectName::Text(_) => None,
+            },
+        }
     }
 
     /// The id a facet inherits.
@@ -394,9 +444,32 @@ impl ObjectPort for Incarnation {
         }
     }
 
+    fn alarm_found(&self, time_ns: i64) {
+        let key = self.alarm_key();
+        let name = self.root_name();
+        self.host.alarms.found(key, name.as_deref(), time_ns);
+    }
+
+    fn alarm_committed(&self, time_ns: Option<i64>, listed: Listed) -> Box<dyn FnOnce() + Send> {
+        let key = self.alarm_key();
+        let name = self.root_name();
+        let alarms = self.host.alarms.clone();
+        let version = alarms.committed(key, name.as_deref(), time_ns, listed);
+        Box::new(move || {
+            if let Some(version) = version {
+                alarms.durable(key, version);
+            }
+        })
+    }
+
     fn facet(&self, name: &str) -> FacetLookup {
         let this = self.this.upgrade().expect("called by its own isolate");
-        crate::facets::lookup(&this, name)
+        crate::facets::lookup(&this, name, true)
+    }
+
+    fn facet_for_alarm(&self, name: &str) -> FacetLookup {
+        let this = self.this.upgrade().expect("called by its own isolate");
+        crate::facets::lookup(&this, name, false)
     }
 
     fn facet_abort(&self, name: &str, failure: Failure) {

@@ -5,6 +5,8 @@
 //! touches V8 or SQLite itself: isolates do, told by messages.
 #![forbid(unsafe_code)]
 
+mod alarm_list;
+mod alarms;
 mod facets;
 mod host;
 mod incarnation;

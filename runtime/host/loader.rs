@@ -217,6 +217,7 @@ impl LogSink for WorkerLog {
 pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTreeSet<String> {
     [
         "allow_eval_during_startup",
+        "delete_all_deletes_alarm",
         "enable_ctx_exports",
         "enhanced_error_serialization",
         "global_navigator",

@@ -19,6 +19,8 @@ pub(crate) struct NamespaceInner {
     key: UniqueKey,
     class_name: String,
     directory: PathBuf,
+    /// By which alarms name it.
+    number: u32,
     /// The worker that exports the class. Weak: workers hold their namespaces.
     worker: OnceLock<Weak<Worker>>,
     objects: Mutex<HashMap<ObjectId, (u64, Weak<Incarnation>)>>,
@@ -33,6 +35,7 @@ impl Namespace {
     pub fn new(host: Arc<HostInner>, key: UniqueKey, class_name: String) -> Self {
         let directory = host.options.data_dir.join("do").join(key.as_str());
         Self(Arc::new(NamespaceInner {
+            number: host.alarms.add_namespace(directory.clone()),
             host,
             key,
             class_name,
@@ -49,6 +52,14 @@ impl Namespace {
 }
 
 impl NamespaceInner {
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    pub fn key(&self) -> &UniqueKey {
+        &self.key
+    }
+
     fn tree(&self, id: ObjectId) -> Arc<ObjectTree> {
         let mut trees = self.trees.lock();
         if let Some(tree) = trees.get(&id).and_then(Weak::upgrade) {
@@ -62,13 +73,13 @@ impl NamespaceInner {
             id.to_string(),
             Some(self.host.log.clone()),
         );
-        let tree = Arc::new(ObjectTree::new(files));
+        let tree = Arc::new(ObjectTree::new(files, self.number, id));
         trees.insert(id, Arc::downgrade(&tree));
         tree
     }
 
     /// The object's present life, or a new one.
-    fn incarnation(
+    pub fn incarnation(
         self: &Arc<Self>,
         id: ObjectId,
         name: Option<&str>,
@@ -88,7 +99,7 @@ impl NamespaceInner {
             namespace: Arc::downgrade(self),
             id,
         };
-        let object = Incarnation::new(self.host.clone(), home, 0, self.tree(id));
+        let object = Incarnation::new(self.host.clone(), home, 0, self.tree(id), true);
         objects.insert(id, (object.key, Arc::downgrade(&object)));
         drop(objects);
         object.start_with(StartWith {

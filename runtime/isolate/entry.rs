@@ -20,6 +20,8 @@ const RPC: u32 = 1;
 const TEST: u32 = 2;
 const DESCRIBE: u32 = 3;
 const SOCKET: u32 = 4;
+const ALARM: u32 = 5;
+const FACET_DUE: u32 = 6;
 /// Of what came through a socket.
 const TEXT: u32 = 0;
 const BINARY: u32 = 1;
@@ -158,6 +160,11 @@ pub(crate) fn deliver<'s>(
                 Received::Lost => arguments.push(number(scope, LOST)),
             }
         }
+        EventKind::Alarm(_) => arguments.push(number(scope, ALARM)),
+        EventKind::FacetDue { name } => {
+            arguments.push(number(scope, FACET_DUE));
+            arguments.push(string(scope, &name));
+        }
         EventKind::Test => arguments.push(number(scope, TEST)),
         EventKind::Describe => arguments.push(number(scope, DESCRIBE)),
     }
@@ -230,6 +237,10 @@ fn outcome_arguments<'s>(
                 None => v8::null(scope).into(),
             },
         ],
+        // The host's own questions: no call in JS waits for them.
+        Ok(Answer::Alarm(_) | Answer::FacetDue(_)) => {
+            return outcome_arguments(scope, state, Err(Failure::internal()));
+        }
         Err(Failure::Host(error)) => {
             let limit = match error.limit {
                 Some((code, limit, used)) => {

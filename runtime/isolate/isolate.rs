@@ -28,6 +28,8 @@ static SNAPSHOT: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/isolate.snaps
 
 include!(concat!(env!("OUT_DIR"), "/lazy_scripts.rs"));
 
+const ALARM_TOO_LONG: &str = "Alarm exceeded its allowed execution time";
+
 /// Messages handled before the event loop gets its turn.
 const BATCH: usize = 64;
 /// Extra heap an isolate gets so that code stopped at the limit can unwind. The stop takes effect at
@@ -289,13 +291,16 @@ impl Isolate {
                 self.call_with_number(&cancel, event);
             }
             Message::TimedOut { event } => {
-                let limit = self
-                    .state
-                    .events
-                    .borrow()
-                    .get(&event)
-                    .and_then(|e| e.limits.wall_ms);
-                if let Some(limit) = limit {
+                let known = {
+                    let events = self.state.events.borrow();
+                    events
+                        .get(&event)
+                        .map(|e| (e.limits.wall_ms, e.context, e.alarm.is_some()))
+                };
+                if let Some((_, context, true)) = known {
+                    // It must not go on beside its retry.
+                    self.reset_object(context, Failure::error(ALARM_TOO_LONG), true);
+                } else if let Some((Some(limit), ..)) = known {
                     let error = facetd_core::HostError {
                         limit: Some(("EXCEEDED_WALL", limit, limit)),
                         ..facetd_core::HostError::new("Error", "Worker exceeded wall time limit.")

@@ -8,8 +8,8 @@ use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
-    Completed, Event, EventKind, EventTarget, Failure, InputGate, Limits, Message, ObjectPort,
-    Payload, Ready,
+    ALARM_WALL_MS_MAX, Completed, Event, EventKind, EventTarget, Failure, InputGate, Limits,
+    Message, ObjectPort, Payload, Ready,
 };
 use facetd_rpc::{Context, EventState, Input, ObjectContext, Timer, Via};
 use facetd_storage::Databases;
@@ -81,7 +81,16 @@ impl Isolate {
                 }
             },
         };
-        let limits = limits.lower(self.limits);
+        let mut limits = limits.lower(self.limits);
+        let alarm = if let EventKind::Alarm(alarm) = &kind {
+            Some(*alarm)
+        } else {
+            None
+        };
+        if matches!(kind, EventKind::Alarm(_) | EventKind::FacetDue { .. }) {
+            let wall_ms = limits.wall_ms.unwrap_or(ALARM_WALL_MS_MAX);
+            limits.wall_ms = Some(wall_ms.min(ALARM_WALL_MS_MAX));
+        }
         let timer = limits.wall_ms.map(|wall_ms| {
             let inbox = self.control.inbox.clone();
             let task = tokio::spawn(async move {
@@ -96,6 +105,7 @@ impl Isolate {
             limits,
             cpu_used_ns: 0,
             sub_requests: 0,
+            alarm,
             keep,
             timer,
             charge,
@@ -171,12 +181,16 @@ impl Isolate {
             // It broke meanwhile, and its successor may have the file by now.
             return Err(port.failure().unwrap_or_else(Failure::disconnected));
         }
-        if let Err(error) = self.databases.open(context, &start.database, options) {
-            tracing::error!(%error, "the database of an object could not be opened");
-            port.database_closed();
-            let failure = Failure::error(error.js_message());
-            port.broken(failure.clone(), true);
-            return Err(failure);
+        match self.databases.open(context, &start.database, options) {
+            Ok(Some(alarm_ns)) => port.alarm_found(alarm_ns),
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, "the database of an object could not be opened");
+                port.database_closed();
+                let failure = Failure::ours(error.js_message());
+                port.broken(failure.clone(), true);
+                return Err(failure);
+            }
         }
         let object = ObjectContext {
             port: port.clone(),

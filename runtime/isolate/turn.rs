@@ -3,8 +3,10 @@
 use crate::isolate::Isolate;
 use crate::watchdog::thread_cpu_ns;
 use deno_core::v8;
+use facetd_core::{Failure, ObjectPort};
 use facetd_rpc::IsolateState;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Whose CPU time a turn uses.
@@ -121,6 +123,9 @@ impl Isolate {
         for (context, _) in &resets {
             self.databases.discard(*context);
         }
+        if let Err(error) = self.databases.clear_abandoned_alarms() {
+            tracing::warn!(%error, "an abandoned alarm could not be removed and will be retried");
+        }
         self.commit();
         for (context, failure) in resets {
             self.reset_object(context, failure, true);
@@ -137,26 +142,52 @@ impl Isolate {
             let Some(port) = self.state.object_port(commit.context) else {
                 continue;
             };
+            let durable = commit.alarm.map(|alarm| list_alarm(&port, alarm));
             match commit.outcome {
                 Ok(Some(ticket)) if port.start().fsync => {
                     let gate = port.output_gate().clone();
                     let waits_for = gate.close();
                     ticket.when_durable(Box::new(move |synced| match synced {
-                        Ok(()) => gate.open(waits_for),
+                        Ok(()) => {
+                            gate.open(waits_for);
+                            if let Some(durable) = durable {
+                                durable();
+                            }
+                        }
                         Err(error) => {
                             tracing::error!(%error, "a commit could not be synced");
-                            gate.break_with(&facetd_core::Failure::internal());
-                            port.broken(facetd_core::Failure::internal(), true);
+                            gate.break_with(&Failure::internal());
+                            port.broken(Failure::internal(), true);
                         }
                     }));
                 }
-                Ok(_) => {}
+                Ok(_) => {
+                    if let Some(durable) = durable {
+                        durable();
+                    }
+                }
                 Err(error) => {
                     tracing::warn!(%error, "a commit failed; the object is reset");
-                    let failure = facetd_core::Failure::error(error.js_message());
+                    let failure = Failure::error(error.js_message());
                     self.reset_object(commit.context, failure, true);
                 }
             }
         }
     }
+}
+
+/// Tells the host of a new alarm. What reveals it stays until the wake-up list knows it too. The
+/// returned function is for when the commit is durable.
+fn list_alarm(port: &Arc<dyn ObjectPort>, alarm: Option<i64>) -> Box<dyn FnOnce() + Send> {
+    let gate = port.output_gate().clone();
+    let hold = gate.hold();
+    let owner = port.clone();
+    let listed = Box::new(move |listed: Result<(), Failure>| match listed {
+        Ok(()) => gate.release(hold),
+        Err(failure) => {
+            gate.break_with(&failure);
+            owner.broken(failure, true);
+        }
+    });
+    port.alarm_committed(alarm, listed)
 }

@@ -101,7 +101,9 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
             Some(socket) => switch_protocols(response, socket, upgrade, served.stopping),
             None => http_response(response),
         },
-        Ok(Answer::Value(_)) => plain(StatusCode::INTERNAL_SERVER_ERROR),
+        Ok(Answer::Value(_) | Answer::Alarm(_) | Answer::FacetDue(_)) => {
+            plain(StatusCode::INTERNAL_SERVER_ERROR)
+        }
         Err(failure) => plain(status_of(&failure)),
     }
 }

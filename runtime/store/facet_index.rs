@@ -119,6 +119,21 @@ impl FacetIndex {
         self.children.get(&parent)?.get(name).copied()
     }
 
+    /// The names from just below the root down to `id`. `None`: no name has this id.
+    #[must_use]
+    pub fn path(&self, id: u16) -> Option<Vec<String>> {
+        let mut path = Vec::new();
+        let mut at = id;
+        while at != 0 {
+            // A parent's id is lower than its child's, so this ends.
+            let (parent, name) = self.facets.get(usize::from(at) - 1)?;
+            path.push(name.to_string());
+            at = *parent;
+        }
+        path.reverse();
+        Some(path)
+    }
+
     /// The id of a name, a new one if it has none. A new id is on disk when this returns; with a log, at the latest
     /// with whatever is committed later.
     ///
@@ -246,6 +261,9 @@ mod tests {
         children.sort_unstable();
         assert_eq!(children, [(1, "a"), (2, "b")]);
         assert_eq!(index.children(2).count(), 0);
+        assert_eq!(index.path(3), Some(vec!["a".to_owned(), "a".to_owned()]));
+        assert_eq!(index.path(0), Some(vec![]), "the root itself");
+        assert_eq!(index.path(4), None, "nobody's id");
     }
 
     #[test]

@@ -114,6 +114,22 @@ impl ObjectFiles {
         }
         result
     }
+
+    /// The alarm in a database that nobody has open, such as a copy just made. `None` too if there is no database.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn alarm_ns(&self, storage_id: u16) -> Result<Option<i64>, StoreError> {
+        let path = self.database(storage_id);
+        if !path
+            .try_exists()
+            .map_err(StoreError::io("look for", &path))?
+        {
+            return Ok(None);
+        }
+        let database = crate::Database::open(&path, crate::OpenOptions::default())?;
+        database.alarm_ns()
+    }
 }
 
 /// The database goes first: a WAL without one is ignored (`Database::open` removes it), while a database without its

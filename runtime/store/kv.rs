@@ -168,7 +168,7 @@ impl Database {
             return Ok(());
         }
         self.0.ensure_table(METADATA)?;
-        let value = time_ns.map_or(ToSqlOutput::Owned(rusqlite::types::Value::Null), integer);
+        let value = time_ns.map_or_else(unset, integer);
         self.0.write_own(
             "INSERT INTO _cf_METADATA (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
             &[integer(ALARM_KEY), value],
@@ -253,7 +253,7 @@ impl Inner {
         Ok(Some(core))
     }
 
-    fn write_own(
+    pub(crate) fn write_own(
         self: &Rc<Self>,
         sql: &str,
         bindings: &[ToSqlOutput<'_>],
@@ -298,7 +298,7 @@ impl Inner {
     }
 }
 
-fn text(value: &str) -> ToSqlOutput<'_> {
+pub(crate) fn text(value: &str) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(value.as_bytes()))
 }
 
@@ -306,8 +306,12 @@ fn blob(value: &[u8]) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Blob(value))
 }
 
-fn integer(value: i64) -> ToSqlOutput<'static> {
+pub(crate) fn integer(value: i64) -> ToSqlOutput<'static> {
     ToSqlOutput::Owned(rusqlite::types::Value::Integer(value))
+}
+
+pub(crate) fn unset() -> ToSqlOutput<'static> {
+    ToSqlOutput::Owned(rusqlite::types::Value::Null)
 }
 
 fn entry_of(row: &Row<'_>) -> (String, Vec<u8>) {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `database.rs` | [`Database`]: an open file, its statements and transactions |
 //! | `kv.rs` | key-value storage and the alarm time, in the same file |
+//! | `alarm_list.rs` | [`AlarmList`]: whom to wake up, a namespace's copy of its alarms |
 //! | `cursor.rs`, `statement.rs`, `value.rs` | [`Cursor`]; prepared statements and their cache; values |
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
 //! | `log/` | [`CommitLog`], [`CommitTicket`]: the log that makes the commits of all databases durable together |
@@ -20,6 +21,7 @@
 
 #![deny(unsafe_code)] // except `raw`, which says why
 
+mod alarm_list;
 mod authorizer;
 mod cursor;
 mod data_dir_lock;
@@ -36,6 +38,7 @@ mod template;
 mod tests;
 mod value;
 
+pub use alarm_list::{AlarmList, ListedAlarm};
 pub use cursor::Cursor;
 pub use data_dir_lock::DataDirLock;
 pub use database::{Database, Interrupt, OpenOptions};
