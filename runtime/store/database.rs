@@ -26,7 +26,7 @@ use crate::log::{CommitLog, CommitTicket, LoggedFile, wal_path};
 use crate::raw::GuardedConnection;
 use crate::statement::{Prepared, StatementCache};
 use crate::template::{self, Header};
-use crate::{SqlValue, StoreError, sync_directory};
+use crate::{SqlValue, StoreError, restore, sync_directory};
 
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
@@ -128,6 +128,8 @@ pub(crate) struct Inner {
     /// Something was committed outside `commit_turn` whose ticket is still to be handed out.
     owes_ticket: Cell<bool>,
     logged: Option<Logged>,
+    /// The time that the turn's commit will have, if somebody was told.
+    unit_time_us: Cell<Option<u64>>,
     /// Frames in the WAL after a commit that has not been announced yet; 0: there is none.
     committed_frames: Arc<AtomicU32>,
     checkpoint_at: Cell<u32>,
@@ -156,6 +158,16 @@ impl Database {
     /// # Errors
     /// `NotADatabase`, `Corrupt`, `DatabaseIo`, `Io`.
     pub fn open(path: &Path, options: OpenOptions) -> Result<Self, StoreError> {
+        let again = options.clone();
+        let (database, is_template) = Self::open_file(path, options)?;
+        if is_template || !database.0.keeps_history() {
+            return Ok(database);
+        }
+        database.restored(path, again)
+    }
+
+    /// As `open`, whatever the database was left with. True: nothing was ever written to it.
+    fn open_file(path: &Path, options: OpenOptions) -> Result<(Self, bool), StoreError> {
         // Absolute, so that SQLite never takes a relative path that starts with `file:` for a URI.
         let path = std::path::absolute(path).map_err(StoreError::io("resolve", path))?;
         let Found {
@@ -188,12 +200,33 @@ impl Database {
         }
         database.0.run_own("PRAGMA synchronous=FULL")?;
         if database.0.logged.is_some() {
-            database.0.settle(known)?;
+            database.0.settle(known, is_template)?;
             let fresh = is_absent_or_empty(&wal_path(&database.0.path))?;
             database.0.syncs_headers.set(fresh); // so that it is said in either case
             database.0.sync_headers(!fresh)?;
         }
-        Ok(database)
+        Ok((database, is_template))
+    }
+
+    /// The database, after the restoration it was left with a request for, if it was.
+    fn restored(self, path: &Path, again: OpenOptions) -> Result<Self, StoreError> {
+        let (Some(moment), Some((log, file))) = (self.requested_restoration()?, self.0.logged())
+        else {
+            return Ok(self);
+        };
+        self.close();
+        if let Err(error) = restore::restore(&log, &file, path, moment) {
+            tracing::error!(path = %path.display(), %error, "the database could not be restored and is as it was");
+            let options = OpenOptions {
+                log: Some(log),
+                ..OpenOptions::default()
+            };
+            // The same opening, but for the request.
+            let database = Self::open_file(path, options)?.0;
+            database.drop_request()?;
+            database.close();
+        }
+        Self::open_file(path, again).map(|(database, _)| database)
     }
 
     /// A database that exists only as long as it is open, for tests.
@@ -250,6 +283,7 @@ impl Database {
             broken: Cell::new(false),
             owes_ticket: Cell::new(false),
             logged,
+            unit_time_us: Cell::new(None),
             committed_frames,
             checkpoint_at: Cell::new(CHECKPOINT_PAGES),
             syncs_headers: Cell::new(false),
@@ -1000,6 +1034,34 @@ impl Inner {
         }
     }
 
+    pub(crate) fn logged(&self) -> Option<(CommitLog, Arc<LoggedFile>)> {
+        let logged = self.logged.as_ref()?;
+        Some((logged.log.clone(), logged.file()))
+    }
+
+    fn keeps_history(&self) -> bool {
+        self.logged
+            .as_ref()
+            .is_some_and(|logged| logged.log.keeps_history())
+    }
+
+    /// See `Database::bookmark`.
+    pub(crate) fn bookmark(&self) -> Result<u64, StoreError> {
+        let Some(logged) = self.logged.as_ref().filter(|_| self.keeps_history()) else {
+            return Err(StoreError::NoSuchPast);
+        };
+        if self.outer.get() == Outer::None {
+            return Ok(logged.log.last_time_us(&logged.file()));
+        }
+        // The commit is promised this time.
+        let time = self
+            .unit_time_us
+            .get()
+            .unwrap_or_else(|| logged.log.next_time_us());
+        self.unit_time_us.set(Some(time));
+        Ok(time)
+    }
+
     /// Tells the log of what was committed, if anything was.
     fn announce(&self) {
         let frames = self.committed_frames.swap(0, Ordering::Relaxed);
@@ -1008,7 +1070,8 @@ impl Inner {
         }
         self.wal_frames.set(frames);
         if let Some(logged) = &self.logged {
-            let ticket = logged.log.commit(&logged.file(), frames, None);
+            let promised = self.unit_time_us.take();
+            let ticket = logged.log.commit(&logged.file(), frames, promised, false);
             drop(ticket); // `ticket()` makes one for whoever wants it
         }
     }
@@ -1054,12 +1117,19 @@ impl Inner {
 
     /// Makes what is in the WAL durable in the database file where the log does not know it: another process left it
     /// there, or it could not be logged. `known`: the log followed this WAL from its beginning.
-    fn settle(self: &Rc<Self>, known: bool) -> Result<(), StoreError> {
+    fn settle(self: &Rc<Self>, known: bool, is_template: bool) -> Result<(), StoreError> {
         let Some(logged) = &self.logged else {
             return Ok(());
         };
         let failed = logged.log.has_failed(&logged.file());
+        let was_whole = logged.log.was_whole(&logged.file());
         if (known && !failed) || is_absent_or_empty(&wal_path(&self.path))? {
+            if !known && !is_template {
+                let connection = self.connection()?;
+                logged
+                    .log
+                    .begin_history(&logged.file(), &connection, false)?;
+            }
             return Ok(());
         }
         let read = |row: &crate::Row<'_>| match (row.get(0), row.get(1)) {
@@ -1085,7 +1155,10 @@ impl Inner {
         if frames > 0 {
             logged.log.skip_to(&logged.file(), frames)?;
         }
-        Ok(())
+        let connection = self.connection()?;
+        logged
+            .log
+            .begin_history(&logged.file(), &connection, frames > 0 && !was_whole)
     }
 
     fn ticket(&self) -> CommitTicket {
@@ -1100,6 +1173,7 @@ impl Inner {
         self.close_writing_cursors();
         self.outer.set(Outer::None);
         self.frames.borrow_mut().clear();
+        self.unit_time_us.set(None);
         self.forget();
         let Ok(connection) = self.connection() else {
             return;

@@ -88,6 +88,12 @@ pub enum StoreError {
     #[error("the commit log is damaged at byte {offset} of {path}: writes that were confirmed may be missing. Restore a backup; or move the folder of that file away, to go on with what the databases hold", path = path.display())]
     LogDamaged { path: PathBuf, offset: u64 },
 
+    /// Point-in-time recovery was asked for a moment that it does not reach.
+    #[error(
+        "The requested point in time is not available: the history of this Durable Object does not reach back that far, or it lies in the future."
+    )]
+    NoSuchPast,
+
     /// 65535 names were used below one root object.
     #[error("Maximum number of facets exceeded")]
     TooManyFacets,
@@ -161,6 +167,7 @@ impl StoreError {
             | Self::KvListInvalidated
             | Self::CursorClosed { .. }
             | Self::EarlierCriticalError
+            | Self::NoSuchPast
             | Self::TooManyFacets => Some(self.to_string()),
             Self::Closed
             | Self::Io { .. }

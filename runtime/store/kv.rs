@@ -144,18 +144,7 @@ impl Database {
     /// # Errors
     /// A critical error.
     pub fn alarm_ns(&self) -> Result<Option<i64>, StoreError> {
-        self.0.check_usable()?;
-        if !self.0.has_table(METADATA)? {
-            return Ok(None);
-        }
-        let sql = "SELECT value FROM _cf_METADATA WHERE key = ?1";
-        let value = self
-            .0
-            .ask_own(sql, &[integer(ALARM_KEY)], |row| match row.get(0) {
-                ValueRef::Integer(time) => Some(time),
-                _ => None,
-            })?;
-        Ok(value.flatten())
+        self.0.metadata(ALARM_KEY)
     }
 
     /// Sets or clears the alarm's time, as part of the turn's unit.
@@ -163,20 +152,43 @@ impl Database {
     /// # Errors
     /// `DiskFull` or a critical error.
     pub fn set_alarm_ns(&self, time_ns: Option<i64>) -> Result<(), StoreError> {
-        self.0.check_usable()?;
-        if time_ns.is_none() && !self.0.has_table(METADATA)? {
-            return Ok(());
-        }
-        self.0.ensure_table(METADATA)?;
-        let value = time_ns.map_or_else(unset, integer);
-        self.0.write_own(
-            "INSERT INTO _cf_METADATA (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
-            &[integer(ALARM_KEY), value],
-        )
+        self.0.set_metadata(ALARM_KEY, time_ns)
     }
 }
 
 impl Inner {
+    /// A number kept beside user code's tables.
+    pub(crate) fn metadata(self: &Rc<Self>, key: i64) -> Result<Option<i64>, StoreError> {
+        self.check_usable()?;
+        if !self.has_table(METADATA)? {
+            return Ok(None);
+        }
+        let sql = "SELECT value FROM _cf_METADATA WHERE key = ?1";
+        let value = self.ask_own(sql, &[integer(key)], |row| match row.get(0) {
+            ValueRef::Integer(value) => Some(value),
+            _ => None,
+        })?;
+        Ok(value.flatten())
+    }
+
+    /// Sets or clears it, as part of the turn's unit.
+    pub(crate) fn set_metadata(
+        self: &Rc<Self>,
+        key: i64,
+        value: Option<i64>,
+    ) -> Result<(), StoreError> {
+        self.check_usable()?;
+        if value.is_none() && !self.has_table(METADATA)? {
+            return Ok(());
+        }
+        self.ensure_table(METADATA)?;
+        let value = value.map_or_else(unset, integer);
+        self.write_own(
+            "INSERT INTO _cf_METADATA (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
+            &[integer(key), value],
+        )
+    }
+
     pub(crate) fn invalidate_kv_list(&self) {
         self.kv_generation.set(self.kv_generation.get() + 1);
         if let Some(core) = self.kv_list.take().upgrade()

@@ -8,6 +8,7 @@
 //! | `cursor.rs`, `statement.rs`, `value.rs` | [`Cursor`]; prepared statements and their cache; values |
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
 //! | `log/` | [`CommitLog`], [`CommitTicket`]: the log that makes the commits of all databases durable together |
+//! | `restore.rs` | bookmarks and point-in-time recovery |
 //! | `template.rs` | the bytes a new database starts with |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
 //!
@@ -32,6 +33,7 @@ mod files;
 mod kv;
 mod log;
 mod raw;
+mod restore;
 mod statement;
 mod template;
 #[cfg(test)]
@@ -46,7 +48,7 @@ pub use error::StoreError;
 pub use facet_index::FacetIndex;
 pub use files::ObjectFiles;
 pub use kv::{KvCursor, KvRange};
-pub use log::{CommitLog, CommitTicket, LogOptions};
+pub use log::{CommitLog, CommitTicket, LogOptions, Moment, Retention};
 pub use value::{Row, SqlValue, ValueRef};
 
 /// When may the outside learn of a commit?

@@ -19,7 +19,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::format::{Record, SegmentHeader};
 use super::segment::{self, Prepared, Segment};
-use super::{LoggedFile, Shared, What};
+use super::{LoggedFile, Shared, What, reader};
 use crate::{StoreError, sync_directory};
 
 /// Files of old segments that are kept for reuse.
@@ -163,9 +163,15 @@ pub(super) fn cycle(shared: &Shared, boundary: u64) -> Result<(), StoreError> {
     for file in &concerned {
         into_file(shared, file)?;
     }
+    // Whoever makes a past state meanwhile needs the segments or what was taken over from them, not a bit of each.
+    let _busy = shared.history.as_ref().map(|history| history.busy.lock());
+    keep(shared, boundary)?;
     // What is to be removed according to these segments is removed before it is synced.
     drop(shared.removing.write());
     sync_everything(&shared.root)?;
+    if let Some(history) = &shared.history {
+        history.touched.lock().clear();
+    }
     #[cfg(test)]
     shared.faults.after_sync_everything(&shared.root);
     for file in concerned {
@@ -183,6 +189,40 @@ pub(super) fn cycle(shared: &Shared, boundary: u64) -> Result<(), StoreError> {
     shared.housekeeping.start.store(boundary, Ordering::Release);
     shared.push(What::Record(Record::Start { sequence: boundary }));
     retire(shared, boundary)
+}
+
+/// Hands the segments before `boundary` over to the history.
+fn keep(shared: &Shared, boundary: u64) -> Result<(), StoreError> {
+    let Some(history) = &shared.history else {
+        return Ok(());
+    };
+    let segments = reader::segments(&shared.dir, boundary)?;
+    for name in history.take_over(&segments)? {
+        let path = shared.root.join(&name);
+        if !path.exists() {
+            continue;
+        }
+        let file = shared.files.lock().get(name.as_str()).cloned();
+        let snapshot = || {
+            let connection = connect(&path)?;
+            let _committing = file.as_ref().map(|file| file.committing.lock());
+            connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")?;
+            // Not simply now: the running turn's commit may have been promised an earlier time.
+            let time_us = match &file {
+                Some(file) => file
+                    .last_time_us
+                    .load(Ordering::Acquire)
+                    .max(shared.begun_us),
+                None => shared.next_time_us(),
+            };
+            Ok((connection, time_us))
+        };
+        match snapshot() {
+            Ok((connection, time_us)) => history.add_base(&name, &connection, time_us)?,
+            Err(error) => damaged(&path, error)?,
+        }
+    }
+    Ok(())
 }
 
 /// What lies before `boundary` is not needed for recovery any more.
@@ -283,7 +323,11 @@ pub(super) fn empty(shared: &Shared) -> Result<(), StoreError> {
             damaged(&file.path, error)?;
         }
     }
+    keep(shared, u64::MAX)?;
     let mut paths: Vec<PathBuf> = files.iter().map(|file| file.path.clone()).collect();
+    if let Some(history) = &shared.history {
+        paths.extend(std::mem::take(&mut *history.touched.lock()));
+    }
     paths.append(&mut shared.appended.lock());
     sync_files(&shared.root, &paths)?;
     fs::remove_dir_all(&shared.dir).map_err(StoreError::io("remove", &shared.dir))?;

@@ -89,6 +89,8 @@ pub(crate) struct Commit {
     pub more: bool,
     /// The first commit of a database that began as our template.
     pub created: bool,
+    /// It put a past state in place of everything.
+    pub restored: bool,
     pub page_bytes: u32,
     /// Size of the database after it, in pages.
     pub db_pages: u32,
@@ -98,6 +100,17 @@ pub(crate) struct Commit {
     pub wal_checksum: [u8; 8],
     /// Page numbers, and where in the record's payload each image is.
     pub pages: Vec<(u32, Range<usize>)>,
+}
+
+impl Record {
+    /// The file it is about.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Commit(commit) => Some(&commit.name),
+            Self::Removed { name } | Self::Base { name } | Self::Append { name, .. } => Some(name),
+            Self::Start { .. } | Self::Follows { .. } => None,
+        }
+    }
 }
 
 /// What precedes a record's payload.
@@ -117,6 +130,7 @@ const FOLLOWS: u8 = 6;
 
 const MORE: u8 = 1;
 const CREATED: u8 = 2;
+const RESTORED: u8 = 4;
 
 /// Appends one record to `out`; `payload` appends its content. `kind` is what `payload` returns.
 fn put(out: &mut Vec<u8>, salt: u64, head: RecordHead, payload: impl FnOnce(&mut Vec<u8>) -> u8) {
@@ -151,7 +165,12 @@ pub(crate) fn put_commit<'a>(
 ) {
     put(out, salt, head, |out| {
         put_name(out, &commit.name);
-        out.push(if commit.more { MORE } else { 0 } | if commit.created { CREATED } else { 0 });
+        let flag = |set: bool, flag: u8| if set { flag } else { 0 };
+        out.push(
+            flag(commit.more, MORE)
+                | flag(commit.created, CREATED)
+                | flag(commit.restored, RESTORED),
+        );
         out.extend_from_slice(&commit.page_bytes.to_le_bytes());
         out.extend_from_slice(&commit.db_pages.to_le_bytes());
         out.extend_from_slice(&commit.wal_salts);
@@ -291,6 +310,7 @@ impl Reader<'_> {
             name,
             more: flags & MORE != 0,
             created: flags & CREATED != 0,
+            restored: flags & RESTORED != 0,
             page_bytes,
             db_pages,
             wal_salts,
@@ -340,6 +360,7 @@ mod tests {
             name: "do/a/b.sqlite".into(),
             more: false,
             created: true,
+            restored: false,
             page_bytes: 4,
             db_pages: 2,
             wal_salts: [1; 8],

@@ -5,6 +5,7 @@
 //! | `mod.rs` | [`CommitLog`], the handle; [`CommitTicket`]; [`LoggedFile`], one database as the log knows it |
 //! | `writer.rs` | the thread that copies committed WAL frames into the log, syncs, and tells who waits |
 //! | `checkpoint.rs` | the thread that moves commits into the database files, so that old segments can go |
+//! | `history.rs` | what old segments held, for restoring a database to a moment |
 //! | `recovery.rs`, `reader.rs` | reading it back after a crash, and repairing the databases |
 //! | `segment.rs`, `format.rs`, `wal.rs` | files; bytes; SQLite's own log |
 //!
@@ -16,6 +17,7 @@
 
 mod checkpoint;
 mod format;
+mod history;
 mod reader;
 mod recovery;
 mod segment;
@@ -24,7 +26,7 @@ mod tests;
 mod wal;
 mod writer;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
@@ -35,6 +37,9 @@ use parking_lot::{Condvar, Mutex, RwLock};
 
 use crate::{Durability, StoreError};
 use format::Record;
+use history::History;
+pub(crate) use history::replace_by;
+pub use history::{Moment, Retention};
 
 /// The folder of the log in the data directory.
 const FOLDER: &str = "log";
@@ -52,6 +57,8 @@ pub struct LogOptions {
     pub boot: Option<[u8; 16]>,
     /// Size of one file of the log; the last batch in a file may go past it.
     pub segment_bytes: u64,
+    /// How much of each database's past is kept. `None`: nothing.
+    pub retention: Option<Retention>,
 }
 
 impl LogOptions {
@@ -61,6 +68,7 @@ impl LogOptions {
             durability,
             boot: None,
             segment_bytes: 8 << 20,
+            retention: None,
         }
     }
 }
@@ -95,12 +103,17 @@ pub(crate) struct Shared {
     files: Mutex<HashMap<Box<str>, Arc<LoggedFile>>>,
     /// The newest time handed out: microseconds since 1970, each commit's own.
     clock_us: AtomicU64,
+    /// Later than every commit of earlier processes, earlier than those of this one.
+    begun_us: u64,
     /// Files that were appended to since the log was opened. Few: the facet indexes.
     appended: Mutex<Vec<PathBuf>>,
     segment_bytes: u64,
     /// Held for reading while files are removed whose removal is logged.
     removing: RwLock<()>,
     housekeeping: checkpoint::Housekeeping,
+    history: Option<History>,
+    /// Databases whose WAL, as the last process left it, holds nothing that its log did not hold.
+    whole: Mutex<HashSet<String>>,
     #[cfg(test)]
     faults: tests::Faults,
 }
@@ -131,6 +144,8 @@ enum What {
         frame: u32,
         /// Kept apart from later commits of the same database: somebody may ask for just this state.
         apart: bool,
+        /// It put a past state in place of everything.
+        restored: bool,
     },
     Record(Record),
 }
@@ -212,8 +227,9 @@ impl CommitLog {
         let dir = root.join(FOLDER);
         std::fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
         let boot = options.boot.unwrap_or_else(boot_id);
-        let recovered = recovery::recover(&root, &dir, boot)?;
-        let clock_us = recovered.last_time_us;
+        let history = options.retention.map(|kept| History::new(&root, kept));
+        let recovered = recovery::recover(&root, &dir, boot, history.as_ref())?;
+        let begun_us = now_us().max(recovered.last_time_us + 1);
         let segment = recovery::begin(&dir, boot, &recovered)?;
         let shared = Arc::new(Shared {
             root,
@@ -222,12 +238,15 @@ impl CommitLog {
             queue: Mutex::default(),
             arrived: Condvar::new(),
             files: Mutex::default(),
-            clock_us: AtomicU64::new(clock_us),
+            clock_us: AtomicU64::new(begun_us),
+            begun_us,
             housekeeping: checkpoint::Housekeeping::new(segment.header.sequence),
             appended: Mutex::default(),
             segment_bytes: options.segment_bytes,
             removing: RwLock::new(()),
             dir,
+            history,
+            whole: Mutex::new(recovered.whole),
             #[cfg(test)]
             faults: tests::Faults::default(),
         });
@@ -258,12 +277,17 @@ impl CommitLog {
     /// `SyncFailed`, `Io`: the log stays, and the next `open` does the rest.
     pub fn close(&self) -> Result<(), StoreError> {
         let flushed = self.flush();
+        self.end();
+        flushed?;
+        checkpoint::empty(&self.0.shared)
+    }
+
+    /// Ends the threads and waits for them.
+    fn end(&self) {
         self.0.shared.close();
         for thread in std::mem::take(&mut *self.0.threads.lock()) {
             drop(thread.join());
         }
-        flushed?;
-        checkpoint::empty(&self.0.shared)
     }
 
     /// The database at `path`, which must be below the data directory. `created`: it has just begun as our template.
@@ -289,12 +313,14 @@ impl CommitLog {
         }
     }
 
-    /// Announces a commit of `file` that ends with frame `frame` of its WAL, at `time_us` if that was promised.
+    /// Announces a commit of `file` that ends with frame `frame` of its WAL, at `time_us` if that was promised. `restored`: a past
+    /// state replaced everything.
     pub(crate) fn commit(
         &self,
         file: &Arc<LoggedFile>,
         frame: u32,
         time_us: Option<u64>,
+        restored: bool,
     ) -> CommitTicket {
         let shared = &self.0.shared;
         let mut queue = shared.queue.lock();
@@ -304,7 +330,8 @@ impl CommitLog {
             What::Commit {
                 file: file.clone(),
                 frame,
-                apart: time_us.is_some(),
+                apart: time_us.is_some() || restored,
+                restored,
             },
         );
         file.last.store(number, Ordering::Release);
@@ -345,7 +372,11 @@ impl CommitLog {
         // Or the record could be dropped with its segment before the files are gone.
         let _removing = self.0.shared.removing.read();
         self.supersede(path, |name| Record::Removed { name })?;
-        remove()
+        remove()?;
+        match &self.0.shared.history {
+            Some(history) => history.forget(&self.name_of(path)),
+            None => Ok(()),
+        }
     }
 
     /// Logs that the files of the database at `path` are durable as they are. On disk when this returns.
@@ -354,6 +385,87 @@ impl CommitLog {
     /// `SyncFailed`.
     pub(crate) fn rebase(&self, path: &Path) -> Result<(), StoreError> {
         self.supersede(path, |name| Record::Base { name })
+    }
+
+    /// The time of the newest commit of `file`. That commit is kept apart from later ones, so that its state can be asked for.
+    pub(crate) fn last_time_us(&self, file: &LoggedFile) -> u64 {
+        let mut queue = self.0.shared.queue.lock();
+        let last = file.last.load(Ordering::Acquire);
+        let waiting = queue.entries.iter_mut().rev();
+        for entry in waiting.take_while(|entry| entry.number >= last) {
+            if let (true, What::Commit { apart, .. }) = (entry.number == last, &mut entry.what) {
+                *apart = true;
+            }
+        }
+        drop(queue);
+        match file.last_time_us.load(Ordering::Acquire) {
+            0 => self.next_time_us(),
+            time => time,
+        }
+    }
+
+    /// Sees to it that the past of the database behind `connection`, which is being opened, has something to start from.
+    /// `gap`: its file holds commits that were never logged.
+    ///
+    /// # Errors
+    /// The copy could not be made.
+    pub(crate) fn begin_history(
+        &self,
+        file: &LoggedFile,
+        connection: &rusqlite::Connection,
+        gap: bool,
+    ) -> Result<(), StoreError> {
+        let Some(history) = &self.0.shared.history else {
+            return Ok(());
+        };
+        let name = file.name.to_string();
+        if gap && history.knows(&name) {
+            self.0
+                .shared
+                .push(What::Record(Record::Base { name: name.clone() }));
+        } else if history.knows(&name) {
+            return Ok(());
+        }
+        let _busy = history.busy.lock();
+        history.add_base(&name, connection, self.next_time_us())
+    }
+
+    /// Was everything that the last process committed to `file` in its log? Asked once, when it is first opened.
+    pub(crate) fn was_whole(&self, file: &LoggedFile) -> bool {
+        self.0.shared.whole.lock().remove(&*file.name)
+    }
+
+    /// Can past states be made at all?
+    pub(crate) fn keeps_history(&self) -> bool {
+        self.0.shared.history.is_some()
+    }
+
+    /// Makes the state of `file` at `moment` in a new file at `target`; returns the time of the last commit in it.
+    ///
+    /// # Errors
+    /// `NoSuchPast`, or the disk's.
+    pub(crate) fn make_past(
+        &self,
+        file: &LoggedFile,
+        moment: Moment,
+        target: &Path,
+    ) -> Result<u64, StoreError> {
+        self.flush()?;
+        let history = self
+            .0
+            .shared
+            .history
+            .as_ref()
+            .ok_or(StoreError::NoSuchPast)?;
+        history.make(&file.name, moment, target)
+    }
+
+    /// A path for a file of ours that need not survive.
+    pub(crate) fn scratch_path(&self) -> PathBuf {
+        self.0
+            .shared
+            .dir
+            .join(format!("{:016x}.tmp", self.next_time_us()))
     }
 
     /// Logs that nothing said before of the database at `path` counts.
@@ -479,9 +591,7 @@ impl Queue {
 
 impl Shared {
     fn next_time_us(&self) -> u64 {
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0));
+        let now = now_us();
         let before = self
             .clock_us
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |last| {
@@ -575,6 +685,13 @@ pub(crate) fn wal_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push("-wal");
     name.into()
+}
+
+/// Microseconds since 1970.
+fn now_us() -> u64 {
+    SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_micros()).unwrap_or(0))
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> std::thread::JoinHandle<()> {

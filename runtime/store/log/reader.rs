@@ -90,6 +90,20 @@ pub(crate) fn scan(
     Ok(scan)
 }
 
+/// The segments before `boundary`, oldest first.
+pub(crate) fn segments(dir: &Path, boundary: u64) -> Result<Vec<SegmentFile>, StoreError> {
+    let mut segments = Vec::new();
+    for (sequence, path) in segment::list(dir).map_err(StoreError::io("list", dir))? {
+        if sequence < boundary
+            && let Some(header) = header_of(&path)?
+            && header.sequence == sequence
+        {
+            segments.push(SegmentFile { path, header });
+        }
+    }
+    Ok(segments)
+}
+
 fn header_of(path: &Path) -> Result<Option<SegmentHeader>, StoreError> {
     let mut bytes = Vec::with_capacity(HEADER_BYTES);
     File::open(path)

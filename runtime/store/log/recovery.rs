@@ -4,15 +4,17 @@
 //! written, so nothing lags; after a crash of the machine the newest page images of the log are written over whatever
 //! the database files hold. See README.md, "Recovery".
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File, OpenOptions};
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use super::checkpoint::sync_files;
 use super::format::{Commit, Record, SegmentHeader};
+use super::history::History;
 use super::reader::{Scan, SegmentFile, scan};
 use super::segment::{self, Segment};
 use super::wal::WalHeader;
@@ -22,6 +24,8 @@ use crate::{StoreError, sync_directory, template};
 pub(super) struct Recovered {
     last_sequence: u64,
     pub last_time_us: u64,
+    /// Databases whose WAL holds nothing that the log did not hold.
+    pub whole: HashSet<String>,
 }
 
 /// Where a page image is: index of the segment, offset in it.
@@ -96,15 +100,21 @@ impl Plan {
 }
 
 /// Reads the log in `dir` and does to the databases below `root` what it says.
-pub(super) fn recover(root: &Path, dir: &Path, boot: [u8; 16]) -> Result<Recovered, StoreError> {
+pub(super) fn recover(
+    root: &Path,
+    dir: &Path,
+    boot: [u8; 16],
+    history: Option<&History>,
+) -> Result<Recovered, StoreError> {
     let mut plan = Plan::default();
     let scan = scan(dir, &mut |segment, offset, _, record, _| {
         plan.add(segment, offset, record);
         Ok(())
     })?;
-    let recovered = Recovered {
+    let mut recovered = Recovered {
         last_sequence: scan.last_sequence,
         last_time_us: scan.last_time_us,
+        whole: HashSet::new(),
     };
     let Some(newest) = scan.segments.last() else {
         return Ok(recovered);
@@ -124,7 +134,13 @@ pub(super) fn recover(root: &Path, dir: &Path, boot: [u8; 16]) -> Result<Recover
         let path = root.join(name);
         [wal_path(&path), path]
     });
-    let files: Vec<PathBuf> = files.collect();
+    let mut files: Vec<PathBuf> = files.collect();
+    for (name, redo) in &plan.databases {
+        let wal = wal_path(&root.join(name));
+        if ends_with(&wal, redo).map_err(StoreError::io("read", &wal))? {
+            recovered.whole.insert(name.clone());
+        }
+    }
     if !same_boot {
         let Plan { databases, appends } = plan;
         tracing::info!(
@@ -136,6 +152,21 @@ pub(super) fn recover(root: &Path, dir: &Path, boot: [u8; 16]) -> Result<Recover
         }
         for (name, redo) in databases {
             repair(&root.join(name), &redo, &scan)?;
+        }
+    }
+    if let Some(history) = history {
+        if scan.damage.is_some() {
+            tracing::error!(
+                "past states cannot be connected any more; point-in-time recovery begins anew"
+            );
+            let folder = root.join(super::history::FOLDER);
+            fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
+        } else {
+            history.verify.store(true, Ordering::Release);
+            // A database that needs a base gets it when it is opened, or when the log is next emptied.
+            drop(history.take_over(&scan.segments)?);
+            history.verify.store(false, Ordering::Release);
+            files.extend(std::mem::take(&mut *history.touched.lock()));
         }
     }
     // Also where nothing lagged: what the last process wrote and never synced is no longer in the log from here on.
@@ -221,6 +252,22 @@ fn holds(wal: &Path, redo: &Redo) -> io::Result<bool> {
             header.holds(&file, redo.wal_frame, redo.wal_checksum)
         }
         _ => Ok(false),
+    }
+}
+
+/// Does the WAL end with the last commit of the log? (An absent one has been moved into the database.)
+fn ends_with(wal: &Path, redo: &Redo) -> io::Result<bool> {
+    let file = match File::open(wal) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+        Err(error) => return Err(error),
+    };
+    match WalHeader::read(&file)? {
+        None => Ok(true),
+        Some(header) if header.salts == redo.wal_salts => {
+            header.ends_with(&file, redo.wal_frame, redo.wal_checksum)
+        }
+        Some(_) => Ok(false),
     }
 }
 

@@ -702,3 +702,247 @@ fn what_was_confirmed_and_cannot_be_read_back_is_an_error() {
         assert!(found[0] >= 18, "all but the torn record: {found:?}");
     }
 }
+
+// ---- the past
+
+fn remembering(boot: u8) -> LogOptions {
+    LogOptions {
+        retention: Some(Retention {
+            seconds: 1_000_000,
+            bytes: 1 << 30,
+        }),
+        ..options(Durability::Fsync, boot)
+    }
+}
+
+/// Everything a database holds, as text.
+fn contents(path: &Path) -> String {
+    let connection = rusqlite::Connection::open(path).unwrap();
+    let whole: String = connection
+        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(whole, "ok");
+    let tables: i64 = connection
+        .query_row(
+            "SELECT count(*) FROM sqlite_schema WHERE name = 't'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    if tables == 0 {
+        return String::new();
+    }
+    let sql = "SELECT group_concat(id || '=' || n || '/' || length(pad)) FROM (SELECT * FROM t ORDER BY id)";
+    let text: Option<String> = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    text.unwrap_or_default()
+}
+
+fn contents_of(db: &Database) -> String {
+    let mut text = String::new();
+    let Ok(mut cursor) = db.exec(
+        "SELECT group_concat(id || '=' || n || '/' || length(pad)) FROM (SELECT * FROM t ORDER BY id)",
+        &[],
+    ) else {
+        return text;
+    };
+    cursor
+        .next_row(&mut |row| {
+            if let ValueRef::Text(found) = row.get(0) {
+                text = String::from_utf8_lossy(found).into_owned();
+            }
+        })
+        .unwrap();
+    text
+}
+
+#[test]
+fn every_bookmark_leads_back_to_its_state() {
+    let mut checked = 0;
+    for seed in seeds(25) {
+        let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+        let dir = folder();
+        let path = dir.path().join("do/a.sqlite");
+        let mut boot = 1;
+        let mut log = CommitLog::open(dir.path(), remembering(boot)).unwrap();
+        let mut db = Some(logged(&path, &log));
+        let other = logged(&dir.path().join("do/b.sqlite"), &log);
+        other.exec("CREATE TABLE t(a)", &[]).unwrap();
+        drop(other.commit_turn().unwrap());
+        let mut other = Some(other);
+        let mut known: Vec<(u64, String)> = Vec::new();
+        for _ in 0..60 + random.below(100) {
+            let open = db.get_or_insert_with(|| logged(&path, &log));
+            match random.below(20) {
+                0..=13 => {
+                    open.exec(
+                        "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, n, pad)",
+                        &[],
+                    )
+                    .unwrap();
+                    for _ in 0..1 + random.below(4) {
+                        let row = [
+                            SqlValue::Integer(random.below(60) as i64),
+                            SqlValue::Integer(random.below(1000) as i64),
+                            SqlValue::Integer(random.below(3000) as i64),
+                        ];
+                        open.exec("INSERT OR REPLACE INTO t VALUES (?, ?, zeroblob(?))", &row)
+                            .unwrap();
+                    }
+                    let before = random.coin().then(|| open.bookmark().unwrap());
+                    drop(open.commit_turn().unwrap());
+                    let bookmark = before.unwrap_or_else(|| open.bookmark().unwrap());
+                    known.push((bookmark, contents_of(open)));
+                }
+                14 => {
+                    open.delete_all().unwrap();
+                    drop(open.commit_turn().unwrap());
+                    known.push((open.bookmark().unwrap(), String::new()));
+                }
+                15 => db = None,
+                16 => {
+                    // Others fill segments too.
+                    if let Some(other) = &other {
+                        other
+                            .exec("INSERT INTO t VALUES (randomblob(20000))", &[])
+                            .unwrap();
+                        drop(other.commit_turn().unwrap());
+                    }
+                }
+                17 => {
+                    (db, other) = (None, None);
+                    log.close().unwrap();
+                    log = CommitLog::open(dir.path(), remembering(boot)).unwrap();
+                }
+                18 => {
+                    // A crash of the machine right after everything was synced.
+                    log.flush().unwrap();
+                    (db, other) = (None, None);
+                    log.end();
+                    boot += 1;
+                    log = CommitLog::open(dir.path(), remembering(boot)).unwrap();
+                }
+                _ => {
+                    if let Some((at, expected)) = known
+                        .get(random.below(known.len().max(1) as u64) as usize)
+                        .cloned()
+                    {
+                        let undo = open.restore_at_next_open(Moment::At(at)).unwrap();
+                        let before = contents_of(open);
+                        drop(open.commit_turn().unwrap());
+                        db = None;
+                        let restored = logged(&path, &log);
+                        assert_eq!(contents_of(&restored), expected, "seed {seed}: restored");
+                        if random.coin() {
+                            let _again = restored.restore_at_next_open(undo).unwrap();
+                            drop(restored.commit_turn().unwrap());
+                            drop(restored);
+                            let undone = logged(&path, &log);
+                            assert_eq!(contents_of(&undone), before, "seed {seed}: undone");
+                            db = Some(undone);
+                        } else {
+                            db = Some(restored);
+                        }
+                    }
+                }
+            }
+        }
+        drop(db);
+        log.flush().unwrap();
+        let history = log.0.shared.history.as_ref().unwrap();
+        for (at, expected) in &known {
+            let target = dir.path().join("past.sqlite");
+            history
+                .make("do/a.sqlite", Moment::At(*at), &target)
+                .unwrap_or_else(|error| panic!("seed {seed}: {at}: {error}"));
+            assert_eq!(&contents(&target), expected, "seed {seed}: {at}");
+            for name in ["past.sqlite", "past.sqlite-wal", "past.sqlite-shm"] {
+                let _absent = fs::remove_file(dir.path().join(name));
+            }
+            checked += 1;
+        }
+        let future = history.make("do/a.sqlite", Moment::At(1), &dir.path().join("x"));
+        assert!(
+            known.is_empty() || future.is_ok_and(|last| last == 0),
+            "before the first commit it was empty"
+        );
+    }
+    assert!(checked > 20);
+}
+
+#[test]
+fn the_past_of_a_database_that_was_there_before_begins_when_it_is_first_opened() {
+    let dir = folder();
+    let path = dir.path().join("do/a.sqlite");
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    rusqlite::Connection::open(&path)
+        .unwrap()
+        .execute_batch("PRAGMA journal_mode=WAL; CREATE TABLE t(id INTEGER PRIMARY KEY, n, pad); INSERT INTO t VALUES (1, 2, 'x')")
+        .unwrap();
+    let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+    let db = logged(&path, &log);
+    let at_first = db.bookmark().unwrap();
+    db.exec("DELETE FROM t", &[]).unwrap();
+    drop(db.commit_turn().unwrap());
+    let _undo = db.restore_at_next_open(Moment::At(at_first)).unwrap();
+    drop(db.commit_turn().unwrap());
+    drop(db);
+    assert_eq!(contents_of(&logged(&path, &log)), "1=2/1");
+    let db = logged(&path, &log);
+    assert!(matches!(
+        db.restore_at_next_open(Moment::At(1)),
+        Err(StoreError::NoSuchPast)
+    ));
+    assert!(matches!(
+        db.restore_at_next_open(Moment::At(now_us() + 3_600_000_000)),
+        Err(StoreError::NoSuchPast)
+    ));
+    assert!(matches!(
+        db.restore_at_next_open(Moment::BeforeRestorationAfter(db.bookmark().unwrap())),
+        Err(StoreError::NoSuchPast)
+    ));
+}
+
+#[test]
+fn what_is_too_old_or_too_much_goes() {
+    let dir = folder();
+    let path = dir.path().join("do/a.sqlite");
+    let kept = Retention {
+        seconds: 0,
+        bytes: 300_000,
+    };
+    let with = |boot| LogOptions {
+        retention: Some(kept),
+        ..options(Durability::Fsync, boot)
+    };
+    let mut size = 0;
+    for round in 0..12 {
+        let log = CommitLog::open(dir.path(), with(1)).unwrap();
+        let db = logged(&path, &log);
+        db.exec(
+            "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, n, pad)",
+            &[],
+        )
+        .unwrap();
+        for _ in 0..10 {
+            db.exec(
+                "INSERT OR REPLACE INTO t VALUES (1, ?, randomblob(9000))",
+                &[SqlValue::Integer(round)],
+            )
+            .unwrap();
+            drop(db.commit_turn().unwrap());
+            log.flush().unwrap();
+        }
+        drop(db);
+        log.close().unwrap();
+        let files = read(&dir.path().join(history::FOLDER));
+        size = files.values().map(|(_, bytes)| bytes.len()).sum();
+    }
+    assert!(size < 600_000, "{size} bytes of history");
+    let log = CommitLog::open(dir.path(), with(1)).unwrap();
+    let files = ObjectFiles::new(dir.path().join("do"), "a", Some(log.clone()));
+    files.remove_database(0).unwrap();
+    assert!(
+        read(&dir.path().join(history::FOLDER)).is_empty(),
+        "a removed database has no past"
+    );
+}

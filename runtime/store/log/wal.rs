@@ -79,6 +79,20 @@ impl WalHeader {
         }
     }
 
+    /// As `holds`, and no commit follows.
+    pub fn ends_with(&self, wal: &File, number: u32, checksum: [u8; 8]) -> io::Result<bool> {
+        if !self.holds(wal, number, checksum)? {
+            return Ok(false);
+        }
+        // A frame of the same beginning may be left of a transaction that was rolled back, so this errs on the safe side.
+        let mut bytes = [0; FRAME_HEADER_BYTES];
+        match wal.read_exact_at(&mut bytes, frame_offset(self.page_bytes, number + 1)) {
+            Ok(()) => Ok(Frame::decode(&bytes).salts != self.salts),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Is frame `number` (from 1) there with this checksum, and everything before it valid? Then the WAL holds what
     /// it held when the frame was written.
     pub fn holds(&self, wal: &File, number: u32, checksum: [u8; 8]) -> io::Result<bool> {

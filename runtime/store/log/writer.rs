@@ -29,6 +29,7 @@ struct Group {
     file: Arc<LoggedFile>,
     frame: u32,
     time_us: u64,
+    restored: bool,
     numbers: Vec<u64>,
 }
 
@@ -154,12 +155,18 @@ impl Writer {
         let mut by_file: HashMap<*const LoggedFile, usize> = HashMap::new();
         for entry in entries {
             match &entry.what {
-                What::Commit { file, frame, apart } => {
+                What::Commit {
+                    file,
+                    frame,
+                    apart,
+                    restored,
+                } => {
                     let at = *by_file.entry(Arc::as_ptr(file)).or_insert_with(|| {
                         groups.push(Group {
                             file: file.clone(),
                             frame: 0,
                             time_us: 0,
+                            restored: false,
                             numbers: Vec::new(),
                         });
                         groups.len() - 1
@@ -167,6 +174,7 @@ impl Writer {
                     let group = &mut groups[at];
                     group.frame = *frame;
                     group.time_us = entry.time_us;
+                    group.restored |= restored;
                     group.numbers.push(entry.number);
                     if *apart {
                         let group = groups.swap_remove(at);
@@ -304,6 +312,7 @@ impl Writer {
                     name: group.file.name.to_string(),
                     more,
                     created: group.file.created.load(Ordering::Acquire),
+                    restored: group.restored,
                     page_bytes: header.page_bytes,
                     db_pages: last.db_pages,
                     wal_salts: header.salts,
