@@ -6,6 +6,7 @@ mod browser;
 mod conformance;
 mod crash;
 mod harness;
+mod history;
 mod hostile;
 mod http;
 mod interop;

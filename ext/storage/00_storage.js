@@ -5,6 +5,9 @@ import { core } from "ext:core/mod.js";
 import {
   op_alarm_delete,
   op_alarm_get,
+  op_bookmark_at,
+  op_bookmark_now,
+  op_bookmark_restore,
   op_alarm_set,
   op_gate_durable,
   op_gate_enter,
@@ -350,6 +353,25 @@ function binding(value) {
   return String(value);
 }
 
+// ---- point-in-time recovery
+
+/**
+ * A bookmark is a time in microseconds, written so that later ones compare as greater. With `undo` it means the state that
+ * a restoration after that time replaced.
+ */
+function bookmarkText(time, undo) {
+  const hex = time.toString(16).padStart(16, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-0000000${undo ? 1 : 0}-${"0".repeat(32)}`;
+}
+
+function readBookmark(text) {
+  const parts = /^([0-9a-f]{8})-([0-9a-f]{8})-0000000([01])-[0-9a-f]{32}$/.exec(text);
+  // Times are exact as numbers for the next two centuries.
+  const time = parts === null ? NaN : parseInt(parts[1] + parts[2], 16);
+  if (!Number.isSafeInteger(time)) throw new TypeError("Invalid bookmark.");
+  return [time, parts[3] === "1"];
+}
+
 // ---- the whole
 
 export class DurableObjectStorage extends AsyncKv {
@@ -433,17 +455,21 @@ export class DurableObjectStorage extends AsyncKv {
   }
 
   async getCurrentBookmark() {
-    const count = (this.#bookmarks++).toString(16).padStart(8, "0");
-    return `${count}-00000000-00000000-${"0".repeat(32)}`;
-  }
-  #bookmarks = 0;
-
-  async getBookmarkForTime() {
-    throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
+    return bookmarkText(op_bookmark_now(this[kNumber]), false);
   }
 
-  async onNextSessionRestoreBookmark() {
-    throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
+  async getBookmarkForTime(timestamp) {
+    if (arguments.length < 1) throw missing("getBookmarkForTime", "DurableObjectStorage", 1, "date");
+    const ms = timestamp instanceof Date ? timestamp.getTime() : Number(timestamp);
+    if (Number.isNaN(ms)) throw new TypeError("The value cannot be converted because it is not a valid Date.");
+    // All commits of that millisecond are in it.
+    return bookmarkText(op_bookmark_at(this[kNumber], Math.trunc(ms) * 1000 + 999), false);
+  }
+
+  async onNextSessionRestoreBookmark(bookmark) {
+    if (arguments.length < 1) throw missing("onNextSessionRestoreBookmark", "DurableObjectStorage", 1, "string");
+    const [time, undo] = readBookmark(String(bookmark));
+    return bookmarkText(op_bookmark_restore(this[kNumber], time, undo), true);
   }
 }
 for (const Class of [SqlStorageCursor, SqlStorageStatement, SqlStorage, SyncKvStorage]) types.platform.add(Class);

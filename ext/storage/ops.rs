@@ -5,7 +5,7 @@ use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{AlarmAnswer, AlarmEvent, Answer, Failure};
 use facetd_rpc::{CloneMode, deserialize_stored, isolate, isolate_of, serialize};
-use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
+use facetd_store::{Database, Moment, KvRange, SqlValue, StoreError, ValueRef};
 use std::rc::{Rc, Weak};
 use std::time::SystemTime;
 
@@ -526,6 +526,48 @@ pub fn op_alarm_end(
 #[op2(fast)]
 pub fn op_alarm_abandon(state: &mut OpState, context: u32) {
     databases(state).abandon_alarm(context);
+}
+
+// ---- point-in-time recovery
+
+/// Microseconds since 1970; the turn's own writes, finished or not, are in that state.
+#[op2(fast)]
+pub fn op_bookmark_now(state: &mut OpState, context: u32) -> Result<f64, JsErrorBox> {
+    // Not only a look: it decides the time of the turn's commit.
+    writing(&databases(state), context)?
+        .bookmark()
+        .map(|time| time as f64)
+        .map_err(|e| js_error(&e))
+}
+
+/// `time`, if there is such a past.
+#[op2(fast)]
+pub fn op_bookmark_at(state: &mut OpState, context: u32, time: f64) -> Result<f64, JsErrorBox> {
+    let database = reading(&databases(state), context)?;
+    database
+        .check_moment(Moment::At(time.max(0.0) as u64))
+        .map(|()| time)
+        .map_err(|e| js_error(&e))
+}
+
+/// Gives the time whose `undo` bookmark leads back.
+#[op2(fast)]
+pub fn op_bookmark_restore(
+    state: &mut OpState,
+    context: u32,
+    time: f64,
+    undo: bool,
+) -> Result<f64, JsErrorBox> {
+    let time = time.max(0.0) as u64;
+    let moment = if undo {
+        Moment::BeforeRestorationAfter(time)
+    } else {
+        Moment::At(time)
+    };
+    writing(&databases(state), context)?
+        .restore_at_next_open(moment)
+        .map(|undoes| undoes.time_us() as f64)
+        .map_err(|e| js_error(&e))
 }
 
 // ---- transactions

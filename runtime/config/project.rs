@@ -56,6 +56,8 @@ pub struct WorkerConfig {
     /// What workers loaded by this one get unless their code says less.
     pub dynamic_limits: LimitsConfig,
     pub durability: Option<Durability>,
+    /// How much of each database's past is kept; `None`: the default.
+    pub history: Option<HistoryConfig>,
     /// How many isolates share the load of this worker.
     pub instances: Option<u64>,
     /// `facetd.egress` as written.
@@ -65,6 +67,19 @@ pub struct WorkerConfig {
     pub dev: DevConfig,
     /// Made from one JavaScript file: classes are known only once it runs.
     pub single_file: bool,
+}
+
+/// `facetd.history`: what point-in-time recovery keeps per database, whichever is reached first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryConfig {
+    /// `false`: nothing.
+    Off,
+    Kept { days: u64, mb: u64 },
+}
+
+impl HistoryConfig {
+    /// Seven days or 1 GiB.
+    pub const DEFAULT: Self = Self::Kept { days: 7, mb: 1024 };
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -217,6 +232,7 @@ pub(crate) mod tests {
             limits: LimitsConfig::default(),
             dynamic_limits: LimitsConfig::default(),
             durability: None,
+            history: None,
             instances: None,
             egress: None,
             confine: None,

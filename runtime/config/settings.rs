@@ -114,13 +114,14 @@ const KEYS: &[(&str, Use)] = &[
 ];
 
 /// The keys below `"facetd"`. Only `durable_object_classes` makes bindings.
-const FACETD_KEYS: [&str; 8] = [
+const FACETD_KEYS: [&str; 9] = [
     "modules",
     "durable_object_classes",
     "limits",
     "dynamic_limits",
     "instances",
     "durability",
+    "history",
     "egress",
     "confine",
 ];

@@ -15,11 +15,11 @@ use crate::error::ConfigError;
 use crate::migrations::{self, Severity, fold};
 use crate::modules::{discover, normalize, single_file};
 use crate::project::{
-    AssetsConfig, DevConfig, Durability, LimitsConfig, LoaderBinding, WorkerConfig,
+    AssetsConfig, DevConfig, Durability, HistoryConfig, LimitsConfig, LoaderBinding, WorkerConfig,
 };
 use crate::secrets;
 use crate::settings::{Settings, did_you_mean, shown};
-use crate::value::Field;
+use crate::value::{Field, Object};
 
 /// Longer names are refused by Cloudflare too; with a class name this stays a valid directory name.
 const NAME_BYTES_MAX: usize = 128;
@@ -81,6 +81,10 @@ pub(crate) fn from_config(
         .facetd("durability")?
         .map(|field| read_durability(&field))
         .transpose()?;
+    let history = settings
+        .facetd("history")?
+        .map(|field| read_history(&field, warnings))
+        .transpose()?;
     let confine = settings
         .facetd("confine")?
         .map(|field| field.boolean())
@@ -113,6 +117,7 @@ pub(crate) fn from_config(
         limits,
         dynamic_limits,
         durability,
+        history,
         instances,
         egress,
         confine,
@@ -169,6 +174,7 @@ pub(crate) fn from_single_file(
         limits: LimitsConfig::default(),
         dynamic_limits: LimitsConfig::default(),
         durability: None,
+        history: None,
         instances: None,
         egress: None,
         confine: None,
@@ -248,18 +254,7 @@ const LIMIT_KEYS: [&str; 5] = [
 
 fn read_limits(field: &Field, warnings: &mut Vec<String>) -> Result<LimitsConfig, ConfigError> {
     let object = field.object()?;
-    for key in object
-        .map
-        .keys()
-        .filter(|key| !LIMIT_KEYS.contains(&key.as_str()))
-    {
-        let suggestion = did_you_mean(key, LIMIT_KEYS.into_iter());
-        warnings.push(format!(
-            "unknown key \"{}.{key}\" in {}{suggestion}",
-            field.path,
-            shown(field.file)
-        ));
-    }
+    warn_of_others(field, &object, &LIMIT_KEYS, warnings);
     let limit = |key| object.get(key).map(|field| field.positive()).transpose();
     Ok(LimitsConfig {
         cpu_ms: limit("cpu_ms")?,
@@ -270,6 +265,17 @@ fn read_limits(field: &Field, warnings: &mut Vec<String>) -> Result<LimitsConfig
     })
 }
 
+fn warn_of_others(field: &Field, object: &Object, known: &[&str], warnings: &mut Vec<String>) {
+    for key in object.map.keys().filter(|key| !known.contains(&key.as_str())) {
+        let suggestion = did_you_mean(key, known.iter().copied());
+        warnings.push(format!(
+            "unknown key \"{}.{key}\" in {}{suggestion}",
+            field.path,
+            shown(field.file)
+        ));
+    }
+}
+
 fn read_durability(field: &Field) -> Result<Durability, ConfigError> {
     match field.string()? {
         "fsync" => Ok(Durability::Fsync),
@@ -278,6 +284,22 @@ fn read_durability(field: &Field) -> Result<Durability, ConfigError> {
             "expected \"fsync\" or \"relaxed\", found \"{other}\""
         ))),
     }
+}
+
+fn read_history(field: &Field, warnings: &mut Vec<String>) -> Result<HistoryConfig, ConfigError> {
+    if field.value.as_bool() == Some(false) {
+        return Ok(HistoryConfig::Off);
+    }
+    let HistoryConfig::Kept { days, mb } = HistoryConfig::DEFAULT else {
+        return Ok(HistoryConfig::Off);
+    };
+    let object = field.object()?;
+    warn_of_others(field, &object, &["days", "mb"], warnings);
+    let number = |key, default| object.get(key).map_or(Ok(default), |field| field.positive());
+    Ok(HistoryConfig::Kept {
+        days: number("days", days)?,
+        mb: number("mb", mb)?,
+    })
 }
 
 fn dev(settings: &Settings, warnings: &mut Vec<String>) -> Result<DevConfig, ConfigError> {

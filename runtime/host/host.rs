@@ -12,7 +12,7 @@ use facetd_core::{
     Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
     ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
 };
-use facetd_store::{CommitLog, DataDirLock, Durability, LogOptions, StoreError};
+use facetd_store::{CommitLog, DataDirLock, Durability, LogOptions, Retention, StoreError};
 use futures::channel::oneshot;
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -33,6 +33,8 @@ pub struct HostOptions {
     pub data_dir: PathBuf,
     /// Answers that could reveal a write wait for `fdatasync`.
     pub fsync: bool,
+    /// How much of each database's past is kept.
+    pub retention: Option<Retention>,
     pub static_limits: Limits,
     pub dynamic_limits: Limits,
     pub egress: Egress,
@@ -105,7 +107,13 @@ impl Host {
             Durability::Relaxed
         };
         // Before anything is opened: it repairs what a crash left behind.
-        let log = CommitLog::open(&options.data_dir, LogOptions::new(durability))?;
+        let log = CommitLog::open(
+            &options.data_dir,
+            LogOptions {
+                retention: options.retention,
+                ..LogOptions::new(durability)
+            },
+        )?;
         for worker in &project.workers {
             facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
         }

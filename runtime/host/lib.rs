@@ -21,5 +21,6 @@ mod worker;
 
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
 pub use loader::limits_of;
+pub use facetd_store::Retention;
 pub use socket::{Role, carry, derive_accept_key};
 pub use worker::{EntrypointTarget, Worker};

@@ -3,9 +3,9 @@
 use crate::cli::{Durability, ServeArguments};
 use crate::exit::{Code, Stopped};
 use crate::http;
-use facetd_config::{LoadOptions, Project};
+use facetd_config::{HistoryConfig, LoadOptions, Project};
 use facetd_core::Limits;
-use facetd_host::{Egress, Host, HostOptions, limits_of};
+use facetd_host::{Egress, Host, HostOptions, Retention, limits_of};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -60,10 +60,21 @@ pub fn host_options(project: &Project, data_dir: PathBuf, fsync: bool) -> HostOp
     HostOptions {
         data_dir,
         fsync,
+        retention: retention(main.history.unwrap_or(HistoryConfig::DEFAULT)),
         static_limits: Limits::STATIC,
         dynamic_limits: limits_of(&main.dynamic_limits).or(Limits::DYNAMIC),
         egress: egress(main.egress.as_ref()),
         evict_after_ms: EVICT_AFTER_MS,
+    }
+}
+
+fn retention(history: HistoryConfig) -> Option<Retention> {
+    match history {
+        HistoryConfig::Off => None,
+        HistoryConfig::Kept { days, mb } => Some(Retention {
+            seconds: days.saturating_mul(86_400),
+            bytes: mb.saturating_mul(1 << 20),
+        }),
     }
 }
 

@@ -29,23 +29,28 @@ impl Database {
         self.0.bookmark()
     }
 
+    /// Can the database be restored to `moment`?
+    ///
+    /// # Errors
+    /// `NoSuchPast` if not.
+    pub fn check_moment(&self, moment: Moment) -> Result<(), StoreError> {
+        self.0.check_usable()?;
+        let (log, file) = self.0.logged().ok_or(StoreError::NoSuchPast)?;
+        // Now is the latest there is: nothing is promised for a state that is still to come.
+        if moment.time_us() > log.next_time_us() {
+            return Err(StoreError::NoSuchPast);
+        }
+        log.check_past(&file, moment)
+    }
+
     /// Has the database restored to `moment` when it is next opened, as part of the turn's unit. Returns the moment that
     /// undoes it.
     ///
     /// # Errors
     /// `NoSuchPast`: that moment cannot be had.
     pub fn restore_at_next_open(&self, moment: Moment) -> Result<Moment, StoreError> {
-        self.0.check_usable()?;
         // Found out now, while somebody can still be told.
-        let (log, file) = self.0.logged().ok_or(StoreError::NoSuchPast)?;
-        if let Moment::At(at) = moment
-            && at > self.0.bookmark()?
-        {
-            return Err(StoreError::NoSuchPast);
-        }
-        let trial = Scratch::new(&log);
-        log.make_past(&file, moment, &trial.0)?;
-        drop(trial);
+        self.check_moment(moment)?;
         self.0.set_metadata(REQUEST_KEY, Some(encode(moment)))?;
         Ok(Moment::BeforeRestorationAfter(self.0.bookmark()?))
     }

@@ -84,6 +84,16 @@ struct Pending {
     removed: bool,
 }
 
+impl Moment {
+    /// The time in it.
+    #[must_use]
+    pub fn time_us(self) -> u64 {
+        match self {
+            Self::At(time) | Self::BeforeRestorationAfter(time) => time,
+        }
+    }
+}
+
 impl History {
     pub fn new(root: &Path, retention: Retention) -> Self {
         Self {
@@ -284,19 +294,7 @@ impl History {
     /// `NoSuchPast`: it is not kept that far back, or lies ahead.
     pub fn make(&self, name: &str, moment: Moment, target: &Path) -> Result<u64, StoreError> {
         let _busy = self.busy.lock();
-        let at = match moment {
-            Moment::At(at) => at,
-            Moment::BeforeRestorationAfter(after) => {
-                let mut found = None;
-                self.entries(name, after, u64::MAX, &mut |entry| {
-                    if entry.restored && entry.time_us > after && found.is_none() {
-                        found = Some(entry.time_us - 1);
-                    }
-                    Ok(())
-                })?;
-                found.ok_or(StoreError::NoSuchPast)?
-            }
-        };
+        let at = self.time_of(name, moment)?;
         let folder = self.folder(name);
         let base = times(&folder, "base")?
             .into_iter()
@@ -323,6 +321,29 @@ impl History {
             file.set_len(u64::from(entry.db_pages) * u64::from(entry.page_bytes))
         })?;
         Ok(last)
+    }
+
+    /// Could `make` make it?
+    pub fn check(&self, name: &str, moment: Moment) -> Result<(), StoreError> {
+        let _busy = self.busy.lock();
+        let at = self.time_of(name, moment)?;
+        self.entries(name, at, at, &mut |_| Ok(()))
+    }
+
+    /// The time up to which commits count.
+    fn time_of(&self, name: &str, moment: Moment) -> Result<u64, StoreError> {
+        let after = match moment {
+            Moment::At(at) => return Ok(at),
+            Moment::BeforeRestorationAfter(after) => after,
+        };
+        let mut found = None;
+        self.entries(name, after, u64::MAX, &mut |entry| {
+            if entry.restored && entry.time_us > after && found.is_none() {
+                found = Some(entry.time_us - 1);
+            }
+            Ok(())
+        })?;
+        found.ok_or(StoreError::NoSuchPast)
     }
 
     /// The commits of `name` after its base at or before `from`, up to `upto`, in order.

@@ -460,6 +460,16 @@ impl CommitLog {
         history.make(&file.name, moment, target)
     }
 
+    /// Could `make_past` make it?
+    ///
+    /// # Errors
+    /// `NoSuchPast`, or the disk's.
+    pub(crate) fn check_past(&self, file: &LoggedFile, moment: Moment) -> Result<(), StoreError> {
+        self.flush()?;
+        let history = self.0.shared.history.as_ref().ok_or(StoreError::NoSuchPast)?;
+        history.check(&file.name, moment)
+    }
+
     /// A path for a file of ours that need not survive.
     pub(crate) fn scratch_path(&self) -> PathBuf {
         self.0
