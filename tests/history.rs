@@ -104,7 +104,9 @@ fn objects_and_facets_go_back_to_a_bookmark_and_forth_again() {
         let both = json!({ "notes": ["one", "two"], "last": "two" });
         assert_eq!(notes(&server, name), both, "{name}: past deleteAll()");
         server.kill9();
-        server.start_again().unwrap_or_else(|error| panic!("{error}"));
+        server
+            .start_again()
+            .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(notes(&server, name), both, "{name}: after kill -9");
         restore(&server, name, &undo);
         assert_eq!(
@@ -114,7 +116,9 @@ fn objects_and_facets_go_back_to_a_bookmark_and_forth_again() {
         );
         restore(&server, name, &one);
         assert_eq!(server.sigterm(), Some(0));
-        server.start_again().unwrap_or_else(|error| panic!("{error}"));
+        server
+            .start_again()
+            .unwrap_or_else(|error| panic!("{error}"));
         assert_eq!(
             notes(&server, name),
             json!({ "notes": ["one"], "last": "one" }),
@@ -124,7 +128,11 @@ fn objects_and_facets_go_back_to_a_bookmark_and_forth_again() {
         restore(&server, name, &two);
         assert_eq!(notes(&server, name), both, "{name}: once more");
     }
-    assert_eq!(notes(&server, "other")["notes"], json!([]), "its neighbour has none of it");
+    assert_eq!(
+        notes(&server, "other")["notes"],
+        json!([]),
+        "its neighbour has none of it"
+    );
 }
 
 #[test]
@@ -134,7 +142,9 @@ fn a_request_survives_a_crash_and_a_rolled_back_one_does_not_count() {
     call(&server, "facet", "add", json!(["two"]));
     call(&server, "facet", "restore", json!([one]));
     server.kill9();
-    server.start_again().unwrap_or_else(|error| panic!("{error}"));
+    server
+        .start_again()
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(notes(&server, "facet")["notes"], json!(["one"]));
 }
 
@@ -149,7 +159,9 @@ fn moments_are_found_by_time() {
             .as_millis() as u64
     };
     let between = millis();
-    wait_for("the next millisecond but one", SOON, || millis() > between + 2);
+    wait_for("the next millisecond but one", SOON, || {
+        millis() > between + 2
+    });
     call(&server, "object", "add", json!(["two"]));
     let bookmark = call(&server, "object", "at", json!([between + 1]));
     restore(&server, "object", &bookmark);
@@ -162,14 +174,23 @@ fn odd_bookmarks_are_refused_and_change_nothing() {
     let one = call(&server, "facet", "add", json!(["one"]));
     let far = "ffffffff-ffffffff-00000000-00000000000000000000000000000000";
     let future = "00070000-00000000-00000000-00000000000000000000000000000000";
-    let never = one.as_str().expect("a bookmark").replacen("-00000000-", "-00000001-", 1);
+    let never = one
+        .as_str()
+        .expect("a bookmark")
+        .replacen("-00000000-", "-00000001-", 1);
     for (bookmark, error) in [
         ("", "TypeError: Invalid bookmark."),
         ("x", "TypeError: Invalid bookmark."),
         (far, "TypeError: Invalid bookmark."),
         ("../../../../etc/passwd", "TypeError: Invalid bookmark."),
-        (future, "Error: The requested point in time is not available"),
-        (never.as_str(), "Error: The requested point in time is not available"),
+        (
+            future,
+            "Error: The requested point in time is not available",
+        ),
+        (
+            never.as_str(),
+            "Error: The requested point in time is not available",
+        ),
     ] {
         let answer = call(&server, "facet", "restore", json!([bookmark]));
         let text = answer["error"].as_str().unwrap_or_default();

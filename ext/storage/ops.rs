@@ -5,7 +5,7 @@ use deno_core::{GarbageCollected, OpState, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{AlarmAnswer, AlarmEvent, Answer, Failure};
 use facetd_rpc::{CloneMode, deserialize_stored, isolate, isolate_of, serialize};
-use facetd_store::{Database, Moment, KvRange, SqlValue, StoreError, ValueRef};
+use facetd_store::{Database, KvRange, Moment, SqlValue, StoreError, ValueRef};
 use std::rc::{Rc, Weak};
 use std::time::SystemTime;
 

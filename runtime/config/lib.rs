@@ -36,8 +36,9 @@ pub use error::ConfigError;
 pub use migration_log::{MigrationReport, apply_migrations};
 pub use migrations::{ClassMap, DeletedClass, Migration, RenamedClass};
 pub use project::{
-    AssetsConfig, ClassBinding, DevConfig, Durability, DurableClass, HistoryConfig, KvBinding, LimitsConfig,
-    LoaderBinding, ModuleKind, ModuleSource, ObjectBinding, Project, ServiceBinding, WorkerConfig,
+    AssetsConfig, ClassBinding, DevConfig, Durability, DurableClass, HistoryConfig, KvBinding,
+    LimitsConfig, LoaderBinding, ModuleKind, ModuleSource, ObjectBinding, Project, ServiceBinding,
+    WorkerConfig,
 };
 
 use config_file::{Located, locate};

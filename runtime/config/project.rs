@@ -74,7 +74,10 @@ pub struct WorkerConfig {
 pub enum HistoryConfig {
     /// `false`: nothing.
     Off,
-    Kept { days: u64, mb: u64 },
+    Kept {
+        days: u64,
+        mb: u64,
+    },
 }
 
 impl HistoryConfig {

@@ -266,7 +266,11 @@ fn read_limits(field: &Field, warnings: &mut Vec<String>) -> Result<LimitsConfig
 }
 
 fn warn_of_others(field: &Field, object: &Object, known: &[&str], warnings: &mut Vec<String>) {
-    for key in object.map.keys().filter(|key| !known.contains(&key.as_str())) {
+    for key in object
+        .map
+        .keys()
+        .filter(|key| !known.contains(&key.as_str()))
+    {
         let suggestion = did_you_mean(key, known.iter().copied());
         warnings.push(format!(
             "unknown key \"{}.{key}\" in {}{suggestion}",
@@ -295,7 +299,11 @@ fn read_history(field: &Field, warnings: &mut Vec<String>) -> Result<HistoryConf
     };
     let object = field.object()?;
     warn_of_others(field, &object, &["days", "mb"], warnings);
-    let number = |key, default| object.get(key).map_or(Ok(default), |field| field.positive());
+    let number = |key, default| {
+        object
+            .get(key)
+            .map_or(Ok(default), |field| field.positive())
+    };
     Ok(HistoryConfig::Kept {
         days: number("days", days)?,
         mb: number("mb", mb)?,

@@ -19,8 +19,8 @@ mod socket;
 mod wire;
 mod worker;
 
+pub use facetd_store::Retention;
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
 pub use loader::limits_of;
-pub use facetd_store::Retention;
 pub use socket::{Role, carry, derive_accept_key};
 pub use worker::{EntrypointTarget, Worker};

@@ -393,7 +393,13 @@ impl History {
         scan(
             &self.root.join(super::FOLDER),
             &mut |_, _, head, record, bytes| {
-                if record.name() != Some(name) || head.time_us > upto || problem.is_some() {
+                if record.name() != Some(name) || problem.is_some() {
+                    return Ok(());
+                }
+                if head.time_us > upto {
+                    // Before its first commit a database was empty.
+                    let first = matches!(&record, Record::Commit(commit) if commit.created);
+                    connected |= first && last == 0;
                     return Ok(());
                 }
                 add(&mut pending, head.time_us, record, bytes);

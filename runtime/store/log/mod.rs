@@ -466,7 +466,12 @@ impl CommitLog {
     /// `NoSuchPast`, or the disk's.
     pub(crate) fn check_past(&self, file: &LoggedFile, moment: Moment) -> Result<(), StoreError> {
         self.flush()?;
-        let history = self.0.shared.history.as_ref().ok_or(StoreError::NoSuchPast)?;
+        let history = self
+            .0
+            .shared
+            .history
+            .as_ref()
+            .ok_or(StoreError::NoSuchPast)?;
         history.check(&file.name, moment)
     }
 
