@@ -27,7 +27,7 @@ const FACETS: [&str; 2] = ["a", "b"];
 const BELOW: &str = "n";
 /// The server may have so few files open that objects leave memory all the time, and come back.
 const OPEN_FILES_MAX: usize = 230;
-const ANSWERS_PER_ROUND_MAX: usize = 120;
+const ANSWERS_PER_ROUND_MAX: usize = 300;
 /// Another program looks at every database so often.
 const CHECK_EVERY: usize = 20;
 const SOON: Duration = Duration::from_secs(60);
@@ -50,6 +50,14 @@ pub struct Load {
     pub durability: &'static str,
     pub writes: Writes,
     pub seed: u64,
+}
+
+/// What a run has seen.
+#[derive(Debug, Default)]
+pub struct Report {
+    pub answers: usize,
+    /// How many more objects one isolate constructed than there are: so many left memory and came back.
+    pub came_back: u64,
 }
 
 /// Something that must not be.
@@ -90,13 +98,15 @@ struct Client {
     own: String,
     has_facets: bool,
     last_value: u64,
+    /// Objects that one isolate says it has constructed: the highest number.
+    constructed: u64,
     random: Random,
     writes: Writes,
 }
 
 impl Load {
     /// Kills the server so many times, and stops at the first damage.
-    pub fn run(&self, kills: usize) -> Result<(), Damage> {
+    pub fn run(&self, kills: usize) -> Result<Report, Damage> {
         let project = Project::of(&[("wrangler.jsonc", CONFIG), ("worker.js", WORKER)]);
         let start = format!(
             "#!/bin/sh\nulimit -n {OPEN_FILES_MAX}\nexec '{}' \"$@\"\n",
@@ -115,10 +125,11 @@ impl Load {
             .arg(self.durability)
             .start()
             .unwrap_or_else(|error| panic!("{error}"));
+        let mut answers = 0;
         for round in 0..kills {
             let damage = |what| Damage { round, what };
             let kill_after = 1 + random.below(ANSWERS_PER_ROUND_MAX);
-            one_life(&mut server, &mut clients, kill_after).map_err(damage)?;
+            answers += one_life(&mut server, &mut clients, kill_after).map_err(damage)?;
             if round % CHECK_EVERY == CHECK_EVERY - 1 {
                 check_databases(&server).map_err(damage)?;
             }
@@ -139,12 +150,23 @@ impl Load {
         if server.sigterm() != Some(0) {
             return Err(damage("no clean end".to_owned()));
         }
-        check_databases(&server).map_err(damage)
+        check_databases(&server).map_err(damage)?;
+        let constructed = clients.iter().map(|client| client.constructed).max();
+        Ok(Report {
+            answers,
+            came_back: constructed
+                .unwrap_or(0)
+                .saturating_sub((SHARED_OBJECTS + CLIENTS) as u64),
+        })
     }
 }
 
-/// Lets the clients work until there were so many answers, then kills the server under them.
-fn one_life(server: &mut Server, clients: &mut [Client], kill_after: usize) -> Result<(), String> {
+/// Lets the clients work until there were so many answers, then kills the server under them. Returns how many there were.
+fn one_life(
+    server: &mut Server,
+    clients: &mut [Client],
+    kill_after: usize,
+) -> Result<usize, String> {
     let (tell, told) = mpsc::channel();
     let address = server.address();
     let round = Round {
@@ -178,7 +200,8 @@ fn one_life(server: &mut Server, clients: &mut [Client], kill_after: usize) -> R
         }
     })?;
     // A client may have found damage after the moment of the kill.
-    told.try_iter().collect()
+    told.try_iter().collect::<Result<(), String>>()?;
+    Ok(round.answers.into_inner())
 }
 
 impl Client {
@@ -206,6 +229,7 @@ impl Client {
             own,
             has_facets,
             last_value: 0,
+            constructed: 0,
             random,
             writes,
         }
@@ -252,7 +276,13 @@ impl Client {
         let place = self.slots[at].place.clone();
         for _ in 0..ATTEMPTS_MAX {
             match send(connection, &place.object, &place.path, "read", json!([]))? {
-                Told::Ok(read) => return self.slots[at].take_in(&read).map(Some),
+                Told::Ok(read) => {
+                    if place.path.is_empty() {
+                        let constructed = read["constructed"].as_u64().unwrap_or(0);
+                        self.constructed = self.constructed.max(constructed);
+                    }
+                    return self.slots[at].take_in(&read).map(Some);
+                }
                 Told::Overloaded => {}
                 Told::Nothing => return Ok(None),
             }

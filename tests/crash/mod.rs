@@ -27,9 +27,16 @@ fn survives(durability: &'static str, kills: usize, seed: u64) {
         writes: Writes::Sound,
         seed,
     };
-    if let Err(Damage { round, what }) = load.run(kills) {
-        panic!("{durability}, kill {round}: {what}");
-    }
+    let report = match load.run(kills) {
+        Ok(report) => report,
+        Err(Damage { round, what }) => panic!("{durability}, kill {round}: {what}"),
+    };
+    eprintln!("{durability}: {report:?}");
+    assert!(report.answers >= kills, "every life answered: {report:?}");
+    assert!(
+        report.came_back > 0 || kills < KILLS_RELAXED,
+        "some object left memory and came back: {report:?}"
+    );
 }
 
 #[test]

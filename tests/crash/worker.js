@@ -5,6 +5,12 @@ import { DurableObject } from "cloudflare:workers";
 class Ledger extends DurableObject {
   static ROWS = 3;
   static KEPT = 4;
+  static constructed = 0;
+
+  constructor(ctx, env) {
+    super(ctx, env);
+    Ledger.constructed++;
+  }
 
   // The two halves of one write. Nothing but the end of a turn or of a transaction may come between them on disk.
   #first(slot, before, n) {
@@ -90,6 +96,7 @@ class Ledger extends DurableObject {
       slots: slots.map(({ id, n }) => ({ id, n, kv: kv.get(`slot:${id}`) ?? 0 })),
       keys: [...kv.list({ prefix: "slot:" })].length,
       log: written ? sql.exec("SELECT slot, n, count(*) AS rows FROM log GROUP BY slot, n ORDER BY slot, n").toArray() : [],
+      constructed: Ledger.constructed, // in this isolate, so far
       sum: written ? sql.exec("SELECT coalesce(max(sum), 0) AS n FROM total").one().n : 0,
     };
   }
