@@ -2,7 +2,7 @@
 
 use crate::incarnation::{Child, FacetTarget, Home, Incarnation, PoisonedTarget, StartWith};
 use crate::worker::WorkerClass;
-use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectName, Target};
+use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectName, ObjectPort, Target};
 use facetd_store::{FacetIndex, ObjectFiles, StoreError};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -38,7 +38,38 @@ impl ObjectTree {
     }
 
     fn assign_id(&self, parent: u16, name: &str) -> Result<u16, StoreError> {
-        self.with_index(|index| index.assign(parent, name))
+        self.with_index(|index| {
+            if index.get(parent, name).is_none() {
+                self.check_unused(index)?;
+            }
+            index.assign(parent, name)
+        })
+    }
+
+    /// A number without an entry has no database, since the entry is on disk first. If it has one, the index has lost
+    /// entries, and to give the number to another name would show it that facet's data.
+    fn check_unused(&self, index: &FacetIndex) -> Result<(), StoreError> {
+        let Some(next) = index.next_id() else {
+            return Ok(()); // `assign` says that there are too many
+        };
+        let database = self.files.database(next);
+        let used = database.try_exists().map_err(|source| StoreError::Io {
+            action: "look for",
+            path: database,
+            source,
+        })?;
+        let lost = match (used, index.is_torn()) {
+            (true, _) => Some(next),
+            (false, true) => self.files.facet_from(next)?,
+            (false, false) => None,
+        };
+        match lost {
+            Some(storage_id) => Err(StoreError::FacetIndexBehind {
+                path: self.files.index(),
+                storage_id,
+            }),
+            None => Ok(()),
+        }
     }
 
     fn children(&self, parent: u16) -> Result<Vec<(u16, String)>, StoreError> {
@@ -77,6 +108,10 @@ fn store_failure(error: &StoreError) -> Failure {
 /// The facet `name` of `parent`: the one that is known, or one that waits to be started.
 pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str) -> FacetLookup {
     let mut children = parent.children.lock();
+    // Under this lock: a break takes the children once more after it is visible, so none is left to a dead parent.
+    if let Some(failure) = parent.failure() {
+        return FacetLookup::Known(Arc::new(PoisonedTarget(failure)));
+    }
     let known = match children.get(name) {
         Some(Child::Alive(child)) => child.upgrade(),
         Some(Child::Poisoned(failure)) => {
@@ -212,13 +247,9 @@ pub(crate) fn clone(parent: &Incarnation, src: &str, dst: &str) -> Result<(), Fa
 
 pub(crate) fn delete_all(parent: &Incarnation) -> Result<(), Failure> {
     let parent_id = parent.storage_id.get().copied().unwrap_or(0);
-    // An object that never had a facet has no index to read.
     let running: Vec<String> = parent.children.lock().keys().cloned().collect();
     for name in running {
         parent.abort_child(&name, &Failure::error("Facet was deleted."));
-    }
-    if !parent.tree.files.index().exists() {
-        return Ok(());
     }
     let children = parent
         .tree

@@ -27,6 +27,8 @@ enum State {
 
 const STUCK: &str = "The previous instance of this Durable Object does not stop, and its storage cannot be opened before it does.";
 
+const DATA_DIR_GONE: &str = "The storage of this Durable Object is not available.";
+
 /// Who knows this incarnation by name.
 pub(crate) enum Home {
     Namespace {
@@ -222,21 +224,22 @@ impl Incarnation {
 
     /// Ends this life. Children first. The first reason stays.
     pub fn break_with(self: &Arc<Self>, failure: &Failure, keep_name: bool) {
-        // Not in the loop's head: the lock would be held while children leave the table.
-        let children = std::mem::take(&mut *self.children.lock());
-        for (_, child) in children {
-            if let Child::Alive(child) = child
-                && let Some(child) = child.upgrade()
-            {
-                child.break_with(failure, false);
-            }
-        }
+        self.break_children(failure);
         let before = {
             let mut state = self.state.lock();
-            if matches!(*state, State::Broken(_)) {
-                return;
+            match &*state {
+                State::Broken(_) => None,
+                State::Waiting(_) | State::Running(_) => Some(std::mem::replace(
+                    &mut *state,
+                    State::Broken(failure.clone()),
+                )),
             }
-            std::mem::replace(&mut *state, State::Broken(failure.clone()))
+        };
+        // Those that its last turn got hold of meanwhile. Also when another thread was first: whoever deletes files after this
+        // relies on it that nobody below opens one.
+        self.break_children(failure);
+        let Some(before) = before else {
+            return;
         };
         self.leave_home(failure, keep_name);
         match before {
@@ -252,6 +255,18 @@ impl Incarnation {
         }
         self.gate.break_with(failure);
         self.maybe_leave_seat();
+    }
+
+    fn break_children(&self, failure: &Failure) {
+        // Not in the loop's head: the lock would be held while children leave the table.
+        let children = std::mem::take(&mut *self.children.lock());
+        for (_, child) in children {
+            if let Child::Alive(child) = child
+                && let Some(child) = child.upgrade()
+            {
+                child.break_with(failure, false);
+            }
+        }
     }
 
     /// Whoever asks for the name next gets a new incarnation, or (poisoned) the same failure.
@@ -381,6 +396,11 @@ impl ObjectPort for Incarnation {
     }
 
     fn open_database(&self) -> bool {
+        if !self.host.lock.is_in_place() {
+            tracing::error!(path = %self.host.options.data_dir.display(), "the data directory is gone, or another one is in its place");
+            self.broken(Failure::error(DATA_DIR_GONE), true);
+            return false;
+        }
         // The seat is left under the same lock, and only when the database is closed.
         let mut seat = self.seat.lock();
         seat.open = !self.is_broken();

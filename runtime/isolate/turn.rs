@@ -147,8 +147,9 @@ impl Isolate {
                             Ok(()) => gate.open(waits_for),
                             Err(error) => {
                                 tracing::error!(%error, "a commit could not be synced");
-                                gate.break_with(&facetd_core::Failure::internal());
-                                port.broken(facetd_core::Failure::internal(), true);
+                                let failure = facetd_core::Failure::error(error.js_message());
+                                gate.break_with(&failure);
+                                port.broken(failure, true);
                             }
                         }),
                     );

@@ -44,6 +44,26 @@ impl ObjectFiles {
         self.dir.join(format!("{}.facets", self.hex_id))
     }
 
+    /// The lowest number of a facet, from `storage_id` on, that has a database. Reads the whole directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn facet_from(&self, storage_id: u16) -> Result<Option<u16>, StoreError> {
+        let failed = StoreError::io("read", &self.dir);
+        let number = |entry: fs::DirEntry| -> Option<u16> {
+            let name = entry.file_name().into_string().ok()?;
+            let rest = name.strip_prefix(&self.hex_id)?.strip_prefix('.')?;
+            rest.strip_suffix(".sqlite")?.parse().ok()
+        };
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+        };
+        let entries = entries.map_err(failed)?;
+        let known = entries.into_iter().filter_map(number);
+        Ok(known.filter(|facet| *facet >= storage_id).min())
+    }
+
     /// Removes a database with all that belongs to it; durable on return. An absent one is fine.
     ///
     /// # Errors
