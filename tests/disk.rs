@@ -227,7 +227,7 @@ fn a_full_disk_loses_nothing_with_relaxed_durability_either() {
 }
 
 #[test]
-fn a_disk_that_becomes_read_only_can_still_be_read_and_recovers() {
+fn a_read_only_data_directory_is_refused_and_harmed_by_nothing() {
     let project = project();
     let disk = project.join("disk");
     fs::create_dir(&disk).expect("a folder");
@@ -429,4 +429,258 @@ fn damage_in_a_database_fails_its_object_and_nobody_else() {
             );
         }
     }
+}
+
+/// SQLite cannot tell a damaged log from one that a crash cut short: what counts is that whole turns are gone, and nobody else's.
+#[test]
+fn damage_in_a_log_loses_whole_turns_of_its_object_at_most() {
+    type Harm = fn(&Path, usize);
+    let cases: [(&str, Harm); 4] = [
+        ("its header", |path, _| flip(path, 0, 8)),
+        ("a frame in its middle", |path, bytes| {
+            flip(path, bytes / 2, bytes / 2 + 8)
+        }),
+        ("its last frame", |path, bytes| {
+            flip(path, bytes - 64, bytes - 56)
+        }),
+        ("its second half is missing", |path, bytes| {
+            let file = fs::OpenOptions::new().write(true).open(path);
+            file.and_then(|file| file.set_len(bytes as u64 / 2))
+                .expect("it can be cut");
+        }),
+    ];
+    for (what, harm) in cases {
+        let (_project, mut server) = stopped();
+        start_again(&mut server);
+        for place in ["a", "a/f", "neighbour"] {
+            for n in 4..=9 {
+                assert_eq!(add(&server, place), Ok(json!(n)));
+            }
+        }
+        server.kill9();
+        let path = file_of_a(&server, "sqlite-wal");
+        harm(&path, fs::read(&path).expect("it is there").len());
+        start_again(&mut server);
+        let found = count(&server, "a").map(|count| count.as_u64());
+        assert!(
+            matches!(found, Ok(Some(3..=9))),
+            "{what}: what was in the database before, and whole turns: {found:?}"
+        );
+        assert_eq!(count(&server, "a/f"), Ok(json!(9)), "{what}: its facet");
+        assert_eq!(
+            count(&server, "neighbour"),
+            Ok(json!(9)),
+            "{what}: its neighbour"
+        );
+        let next = found.ok().flatten().map(|count| count + 1);
+        assert_eq!(
+            add(&server, "a").map(|count| count.as_u64()),
+            Ok(next),
+            "{what}"
+        );
+    }
+}
+
+#[test]
+fn a_facet_index_that_lost_entries_gives_no_facets_data_to_another() {
+    const DAMAGED: &str = "The index of this Durable Object's facets is damaged.";
+    type Harm = fn(&Path);
+    fn cut(path: &Path, bytes: u64) {
+        let file = fs::OpenOptions::new().write(true).open(path);
+        file.and_then(|file| file.set_len(bytes))
+            .expect("it can be cut");
+    }
+    // Which facets are still known: `f` and `g` have the numbers 1 and 2.
+    let cases: [(&str, Harm, &[&str]); 7] = [
+        (
+            "garbage",
+            |path| fs::write(path, "something else altogether").expect("written"),
+            &[],
+        ),
+        ("nothing is left", |path| cut(path, 0), &[]),
+        ("five bytes are left", |path| cut(path, 5), &[]),
+        ("no entry is left", |path| cut(path, 8), &[]),
+        (
+            "the second entry is cut in two",
+            |path| cut(path, 8 + 5 + 3),
+            &["f"],
+        ),
+        ("the second entry is gone", |path| cut(path, 8 + 5), &["f"]),
+        (
+            "it is gone",
+            |path| fs::remove_file(path).expect("our own file"),
+            &[],
+        ),
+    ];
+    for (what, harm, known) in cases {
+        let (_project, mut server) = stopped();
+        start_again(&mut server);
+        assert_eq!(add(&server, "a/g"), Ok(json!(1)));
+        server.kill9();
+        let index = file_of_a(&server, "facets");
+        harm(&index);
+        let before = fs::read(&index).ok();
+        start_again(&mut server);
+        for stranger in ["a/h", "a/g", "a/i"] {
+            assert_eq!(
+                count(&server, stranger),
+                Err(DAMAGED.to_owned()),
+                "{what}: {stranger} sees nobody's data"
+            );
+        }
+        let f = count(&server, "a/f");
+        if known.contains(&"f") {
+            assert_eq!(f, Ok(json!(3)), "{what}: a facet whose entry is there");
+        } else {
+            assert_eq!(f, Err(DAMAGED.to_owned()), "{what}: not taken for empty");
+        }
+        assert_eq!(
+            count(&server, "a"),
+            Ok(json!(3)),
+            "{what}: the object itself"
+        );
+        assert_eq!(
+            add(&server, "neighbour/f"),
+            Ok(json!(1)),
+            "{what}: another object"
+        );
+        assert_eq!(
+            fs::read(&index).ok(),
+            before,
+            "{what}: the evidence is left alone"
+        );
+        server.kill9();
+        assert_eq!(
+            files_below(server.data_folder(), ".2.sqlite").len(),
+            1,
+            "{what}: all data is there"
+        );
+    }
+}
+
+/// A script that runs `prelude` and becomes facetd.
+fn start_script(project: &Project, prelude: &str) -> PathBuf {
+    let script = format!(
+        "#!/bin/sh\n{prelude} '{}' \"$@\"\n",
+        env!("CARGO_BIN_EXE_facetd")
+    );
+    project.write("start.sh", script);
+    let start = project.join("start.sh");
+    fs::set_permissions(&start, fs::Permissions::from_mode(0o755)).expect("our own file");
+    start
+}
+
+#[test]
+fn few_open_files_make_objects_take_turns_and_lose_nothing() {
+    const OBJECTS: usize = 40;
+    for open_files_max in [40, 64, 160] {
+        let project = project();
+        let data = project.join("data");
+        let start = start_script(&project, &format!("ulimit -n {open_files_max}\nexec"));
+        let mut server = started(Server::of(project.path()).binary(start).data(&data));
+        let answered: Vec<u64> = std::thread::scope(|scope| {
+            let write = |number: usize| {
+                let (server, place) = (&server, format!("o{number}"));
+                scope.spawn(move || {
+                    let mut highest = 0;
+                    for _ in 0..5 {
+                        let body = json!({ "place": place, "method": "add", "args": [100] });
+                        // Without a file for its connection it is not even accepted.
+                        let answer = Request::new("POST", "/")
+                            .body(body.to_string())
+                            .send(server.address());
+                        let answer = answer.ok().and_then(|answer| answer.json().ok());
+                        let count = answer.and_then(|answer: Value| answer["ok"].as_u64());
+                        highest = count.unwrap_or(highest);
+                    }
+                    highest
+                })
+            };
+            let writers: Vec<_> = (0..OBJECTS).map(write).collect();
+            writers
+                .into_iter()
+                .map(|writer| writer.join().expect("no panic"))
+                .collect()
+        });
+        eprintln!("{open_files_max} files: {answered:?}");
+        assert!(!server.stderr().contains("panicked"), "{}", server.stderr());
+        assert!(
+            answered.iter().sum::<u64>() > 0,
+            "{open_files_max} files: somebody was answered"
+        );
+        assert!(
+            add(&server, "late").is_ok(),
+            "{open_files_max} files: and it goes on"
+        );
+        server.kill9();
+        let server = started(Server::of(project.path()).data(&data));
+        for (number, answered) in answered.into_iter().enumerate() {
+            let found = count(&server, &format!("o{number}")).map(|count| count.as_u64());
+            assert!(
+                matches!(found, Ok(Some(found)) if found >= answered),
+                "{open_files_max} files: {found:?} in o{number}, {answered} answered"
+            );
+        }
+    }
+}
+
+#[test]
+fn files_that_facetd_may_not_touch_fail_their_object_only() {
+    const NOBODY: u32 = 65534;
+    let project = project();
+    let data = project.join("data");
+    for (path, mode) in [
+        (".", 0o755),
+        ("worker.js", 0o644),
+        ("wrangler.jsonc", 0o644),
+    ] {
+        fs::set_permissions(project.join(path), fs::Permissions::from_mode(mode)).expect("ours");
+    }
+    let as_nobody = "exec setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs";
+    let start = start_script(&project, as_nobody);
+    let version = Command::new(&start).arg("--version").output();
+    if !version.as_ref().is_ok_and(|output| output.status.success()) {
+        eprintln!("skipped, cannot run facetd as another user: {version:?}");
+        return;
+    }
+    fs::create_dir(&data).expect("a folder");
+    let builder = || Server::of(project.path()).binary(&start).data(&data);
+    let Err(refused) = builder().start() else {
+        panic!("it may not write there");
+    };
+    assert_eq!(refused.exit_code, Some(6), "{refused}");
+    assert!(refused.stderr.contains("not writable"), "{refused}");
+    std::os::unix::fs::chown(&data, Some(NOBODY), Some(NOBODY)).expect("root may");
+    let mut server = started(builder());
+    for place in ["a", "a/f", "neighbour"] {
+        assert_eq!(add(&server, place), Ok(json!(1)));
+    }
+    assert_eq!(server.sigterm(), Some(0));
+    let (own, facet) = (file_of_a(&server, "sqlite"), file_of_a(&server, "1.sqlite"));
+    let allow = |path: &Path, mode| {
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).expect("root may")
+    };
+    for mode in [0o000, 0o444] {
+        allow(&facet, mode);
+        start_again(&mut server);
+        assert_says(count(&server, "a/f"), &["SQLITE_CANTOPEN"]);
+        assert_says(add(&server, "a/f"), &["SQLITE_CANTOPEN"]);
+        assert_eq!(count(&server, "a"), Ok(json!(1)), "its parent");
+        allow(&facet, 0o644);
+        assert_eq!(
+            count(&server, "a/f"),
+            Ok(json!(1)),
+            "at once when it is allowed again"
+        );
+        server.kill9();
+        allow(&own, mode);
+        start_again(&mut server);
+        assert_says(count(&server, "a"), &["SQLITE_CANTOPEN"]);
+        assert_eq!(count(&server, "neighbour"), Ok(json!(1)), "its neighbour");
+        server.kill9();
+        allow(&own, 0o644);
+    }
+    start_again(&mut server);
+    assert_eq!(add(&server, "a"), Ok(json!(2)));
+    assert_eq!(add(&server, "a/f"), Ok(json!(2)));
 }
