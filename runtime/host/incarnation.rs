@@ -7,6 +7,7 @@
 use crate::facets::ObjectTree;
 use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
+use crate::seats::Claim;
 use crate::worker::Worker;
 use facetd_core::{
     Event, EventTarget, FacetLookup, Failure, Limits, Message, ObjectId, ObjectName, ObjectPort,
@@ -15,7 +16,6 @@ use facetd_core::{
 use facetd_isolate::IsolateHandle;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 enum State {
@@ -58,7 +58,7 @@ pub(crate) struct Incarnation {
     start: OnceLock<ObjectStart>,
     pub storage_id: OnceLock<u16>,
     state: Mutex<State>,
-    seat: Mutex<Seat>,
+    seat: Claim,
     gate: Arc<OutputGate>,
     pub children: Mutex<HashMap<String, Child>>,
     /// Limits given with the class.
@@ -66,12 +66,6 @@ pub(crate) struct Incarnation {
     /// The worker, while its code has not come: it keeps our messages in order.
     later: Mutex<Option<Arc<Worker>>>,
     this: Weak<Incarnation>,
-}
-
-#[derive(Default)]
-struct Seat {
-    path: Option<PathBuf>,
-    open: bool,
 }
 
 /// What a start needs beyond what the incarnation knows.
@@ -96,7 +90,7 @@ impl Incarnation {
             start: OnceLock::new(),
             storage_id: OnceLock::new(),
             state: Mutex::new(State::Waiting(Vec::new())),
-            seat: Mutex::default(),
+            seat: Claim::default(),
             gate: Arc::default(),
             children: Mutex::default(),
             limits: OnceLock::new(),
@@ -125,13 +119,6 @@ impl Incarnation {
         }
         let _unset = self.storage_id.set(with.storage_id);
         let _unset = self.limits.set(limits);
-        {
-            let mut seat = self.seat.lock();
-            if matches!(*self.state.lock(), State::Broken(_)) {
-                return; // aborted while it was starting
-            }
-            seat.path = Some(path.clone());
-        }
         let this = Arc::downgrade(self);
         let worker = with.worker;
         let ready = Box::new(move || {
@@ -139,8 +126,8 @@ impl Incarnation {
                 this.run_in(&worker);
             }
         });
-        if !self.host.seats.take(&path, self.key, ready) {
-            self.seat.lock().path = None;
+        let (seats, is_over) = (&self.host.seats, || self.is_broken());
+        if !self.seat.take(seats, &path, self.key, is_over, ready) {
             self.break_with(&Failure::error(STUCK), false);
         }
     }
@@ -254,7 +241,7 @@ impl Incarnation {
             State::Broken(_) => {}
         }
         self.gate.break_with(failure);
-        self.maybe_leave_seat();
+        self.seat.leave_if_closed(&self.host.seats, self.key);
     }
 
     fn break_children(&self, failure: &Failure) {
@@ -292,16 +279,6 @@ impl Incarnation {
         }
     }
 
-    fn maybe_leave_seat(&self) {
-        let path = {
-            let mut seat = self.seat.lock();
-            if seat.open { None } else { seat.path.take() }
-        };
-        if let Some(path) = path {
-            self.host.seats.leave(&path, self.key);
-        }
-    }
-
     pub fn is_broken(&self) -> bool {
         matches!(*self.state.lock(), State::Broken(_))
     }
@@ -314,9 +291,7 @@ impl Incarnation {
 
 impl Drop for Incarnation {
     fn drop(&mut self) {
-        if let Some(path) = self.seat.get_mut().path.take() {
-            self.host.seats.leave(&path, self.key);
-        }
+        self.seat.leave(&self.host.seats, self.key);
         match &self.home {
             Home::Namespace { namespace, id } => {
                 if let Some(namespace) = namespace.upgrade() {
@@ -383,9 +358,7 @@ impl ObjectPort for Incarnation {
     }
 
     fn stuck(&self) {
-        if let Some(path) = &self.seat.lock().path {
-            self.host.seats.mark_stuck(path, self.key);
-        }
+        self.seat.mark_stuck(&self.host.seats, self.key);
     }
 
     fn failure(&self) -> Option<Failure> {
@@ -401,16 +374,13 @@ impl ObjectPort for Incarnation {
             self.broken(Failure::error(DATA_DIR_GONE), true);
             return false;
         }
-        // The seat is left under the same lock, and only when the database is closed.
-        let mut seat = self.seat.lock();
-        seat.open = !self.is_broken();
-        seat.open
+        self.seat.open(|| self.is_broken())
     }
 
     fn database_closed(&self) {
-        self.seat.lock().open = false;
+        self.seat.closed();
         if self.is_broken() {
-            self.maybe_leave_seat();
+            self.seat.leave_if_closed(&self.host.seats, self.key);
         }
     }
 
