@@ -5,6 +5,7 @@ mod bad_input;
 mod browser;
 mod conformance;
 mod crash;
+mod disk;
 mod harness;
 mod history;
 mod hostile;

@@ -45,7 +45,7 @@ static OPEN_ANYWHERE: AtomicUsize = AtomicUsize::new(0);
 #[derive(Default)]
 pub struct Databases {
     open: RefCell<HashMap<u32, Database>>,
-    /// Contexts that may have written in this turn.
+    /// Contexts whose database was used in this turn.
     touched: RefCell<Vec<u32>>,
     /// Commits of explicit transactions, which happened inside the turn.
     committed: RefCell<Vec<TurnCommit>>,
@@ -121,8 +121,8 @@ impl Databases {
         self.open.borrow().get(&context).cloned()
     }
 
-    /// As [`Self::get`], for something that may write.
-    pub(crate) fn get_for_write(&self, context: u32) -> Option<Database> {
+    /// As [`Self::get`]; the end of the turn commits what was written, and looks whether the database broke.
+    pub(crate) fn use_in_turn(&self, context: u32) -> Option<Database> {
         let mut touched = self.touched.borrow_mut();
         if touched.last() != Some(&context) {
             touched.push(context);
@@ -166,7 +166,14 @@ impl Databases {
         touched.dedup();
         for context in touched {
             if let Some(database) = self.get(context) {
-                let outcome = database.commit_turn();
+                let mut outcome = database.commit_turn();
+                // Also when nothing was to be committed: a read can find out that the disk or the file is broken. Whoever
+                // waits is told of the first error, which says more than that there was one.
+                if !matches!(outcome, Ok(Some(_)))
+                    && let Some(message) = database.critical_error()
+                {
+                    outcome = Err(StoreError::Broken { message });
+                }
                 let alarm = if outcome.is_ok() && !database.in_explicit_transaction() {
                     self.changed_alarm(context, &database)
                 } else {
@@ -213,7 +220,7 @@ impl Databases {
 
     /// Sets or removes the alarm, as part of the turn's unit.
     pub(crate) fn set_alarm(&self, context: u32, time_ns: Option<i64>) -> Result<(), StoreError> {
-        let Some(database) = self.get_for_write(context) else {
+        let Some(database) = self.use_in_turn(context) else {
             return Ok(());
         };
         if time_ns.is_none() && database.alarm_ns()?.is_none() {
@@ -264,7 +271,7 @@ impl Databases {
 
     /// Removes the alarm if it is still this one.
     pub(crate) fn clear_alarm(&self, context: u32, time_ns: i64) -> Result<(), StoreError> {
-        let Some(database) = self.get_for_write(context) else {
+        let Some(database) = self.use_in_turn(context) else {
             return Ok(());
         };
         if database.alarm_ns()? == Some(time_ns) {

@@ -26,12 +26,13 @@ fn gone() -> JsErrorBox {
     JsErrorBox::generic("The storage of this Durable Object is closed.")
 }
 
+/// Reading is of interest to the end of the turn, too: it can find out that the database is damaged.
 fn reading(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> {
-    databases.get(context).ok_or_else(gone)
+    databases.use_in_turn(context).ok_or_else(gone)
 }
 
 fn writing(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> {
-    databases.get_for_write(context).ok_or_else(gone)
+    databases.use_in_turn(context).ok_or_else(gone)
 }
 
 // ---- key-value

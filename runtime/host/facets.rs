@@ -3,7 +3,9 @@
 use crate::alarms::Key;
 use crate::incarnation::{Child, FacetTarget, Home, Incarnation, PoisonedTarget, StartWith};
 use crate::worker::WorkerClass;
-use facetd_core::{ClassPort, FacetLookup, FacetStart, Failure, ObjectId, ObjectName, Target};
+use facetd_core::{
+    ClassPort, FacetLookup, FacetStart, Failure, ObjectId, ObjectName, ObjectPort, Target,
+};
 use facetd_store::{FacetIndex, ObjectFiles, StoreError};
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -45,7 +47,33 @@ impl ObjectTree {
     }
 
     fn assign_id(&self, parent: u16, name: &str) -> Result<u16, StoreError> {
-        self.with_index(|index| index.assign(parent, name))
+        self.with_index(|index| {
+            if index.get(parent, name).is_none() {
+                self.check_unused(index)?;
+            }
+            index.assign(parent, name)
+        })
+    }
+
+    /// A number without an entry has no database, since the entry is on disk first. If it has one, the index has lost
+    /// entries, and to give the number to another name would show it that facet's data.
+    fn check_unused(&self, index: &FacetIndex) -> Result<(), StoreError> {
+        let Some(next) = index.next_id() else {
+            return Ok(()); // `assign` says that there are too many
+        };
+        let used = self.files.is_used(next)?;
+        let lost = match (used, index.is_torn()) {
+            (true, _) => Some(next),
+            (false, true) => self.files.facet_from(next)?,
+            (false, false) => None,
+        };
+        match lost {
+            Some(storage_id) => Err(StoreError::FacetIndexBehind {
+                path: self.files.index(),
+                storage_id,
+            }),
+            None => Ok(()),
+        }
     }
 
     fn children(&self, parent: u16) -> Result<Vec<(u16, String)>, StoreError> {
@@ -121,6 +149,10 @@ fn store_failure(error: &StoreError) -> Failure {
 /// should it not start, the name fails until it is aborted or deleted.
 pub(crate) fn lookup(parent: &Arc<Incarnation>, name: &str, poisons: bool) -> FacetLookup {
     let mut children = parent.children.lock();
+    // Under this lock: a break takes the children once more after it is visible, so none is left to a dead parent.
+    if let Some(failure) = parent.failure() {
+        return FacetLookup::Known(Arc::new(PoisonedTarget(failure)));
+    }
     let known = match children.get(name) {
         Some(Child::Alive(child)) => child.upgrade(),
         Some(Child::Poisoned(failure)) => {
@@ -270,13 +302,9 @@ pub(crate) fn clone(parent: &Incarnation, src: &str, dst: &str) -> Result<(), Fa
 
 pub(crate) fn delete_all(parent: &Incarnation) -> Result<(), Failure> {
     let parent_id = parent.storage_id.get().copied().unwrap_or(0);
-    // An object that never had a facet has no index to read.
     let running: Vec<String> = parent.children.lock().keys().cloned().collect();
     for name in running {
         parent.abort_child(&name, &Failure::error("Facet was deleted."));
-    }
-    if !parent.tree.files.index().exists() {
-        return Ok(());
     }
     let children = parent
         .tree

@@ -67,6 +67,7 @@ pub(crate) struct HostInner {
     pub memory_mb_max: u64,
     /// Workers made by loaders, to be stopped with the others.
     pub loaded: Mutex<Vec<Weak<Worker>>>,
+    pub lock: DataDirLock,
     keys: AtomicU64,
 }
 
@@ -83,7 +84,6 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
-    _lock: DataDirLock,
 }
 
 /// Heap of an isolate without a limit of its own.
@@ -126,6 +126,7 @@ impl Host {
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
             loaded: Mutex::default(),
+            lock,
             keys: AtomicU64::new(1),
             options,
         });
@@ -153,7 +154,6 @@ impl Host {
             inner,
             workers,
             classes,
-            _lock: lock,
         })
     }
 

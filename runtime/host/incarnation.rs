@@ -7,6 +7,7 @@
 use crate::facets::ObjectTree;
 use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
+use crate::seats::Claim;
 use crate::worker::Worker;
 use facetd_core::{
     Event, EventTarget, FacetLookup, Failure, Limits, Listed, Message, ObjectId, ObjectName,
@@ -15,7 +16,6 @@ use facetd_core::{
 use facetd_isolate::IsolateHandle;
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock, Weak};
 
 enum State {
@@ -26,6 +26,8 @@ enum State {
 }
 
 const STUCK: &str = "The previous instance of this Durable Object does not stop, and its storage cannot be opened before it does.";
+
+const DATA_DIR_GONE: &str = "The storage of this Durable Object is not available.";
 
 /// Who knows this incarnation by name.
 pub(crate) enum Home {
@@ -63,7 +65,7 @@ pub(crate) struct Incarnation {
     start: OnceLock<ObjectStart>,
     pub storage_id: OnceLock<u16>,
     state: Mutex<State>,
-    seat: Mutex<Seat>,
+    seat: Claim,
     gate: Arc<OutputGate>,
     pub children: Mutex<HashMap<String, Child>>,
     /// Limits given with the class.
@@ -73,12 +75,6 @@ pub(crate) struct Incarnation {
     /// If it cannot start, its name fails from then on. Not when only its alarm asked for it.
     poisons: bool,
     this: Weak<Incarnation>,
-}
-
-#[derive(Default)]
-struct Seat {
-    path: Option<PathBuf>,
-    open: bool,
 }
 
 /// What a start needs beyond what the incarnation knows.
@@ -109,7 +105,7 @@ impl Incarnation {
             start: OnceLock::new(),
             storage_id: OnceLock::new(),
             state: Mutex::new(State::Waiting(Vec::new())),
-            seat: Mutex::default(),
+            seat: Claim::default(),
             gate: Arc::default(),
             children: Mutex::default(),
             limits: OnceLock::new(),
@@ -139,13 +135,6 @@ impl Incarnation {
         }
         let _unset = self.storage_id.set(with.storage_id);
         let _unset = self.limits.set(limits);
-        {
-            let mut seat = self.seat.lock();
-            if matches!(*self.state.lock(), State::Broken(_)) {
-                return; // aborted while it was starting
-            }
-            seat.path = Some(path.clone());
-        }
         let this = Arc::downgrade(self);
         let worker = with.worker;
         let ready = Box::new(move || {
@@ -153,8 +142,8 @@ impl Incarnation {
                 this.run_in(&worker);
             }
         });
-        if !self.host.seats.take(&path, self.key, ready) {
-            self.seat.lock().path = None;
+        let (seats, is_over) = (&self.host.seats, || self.is_broken());
+        if !self.seat.take(seats, &path, self.key, is_over, ready) {
             self.break_with(&Failure::ours(STUCK), false);
         }
     }
@@ -238,21 +227,22 @@ impl Incarnation {
 
     /// Ends this life. Children first. The first reason stays.
     pub fn break_with(self: &Arc<Self>, failure: &Failure, keep_name: bool) {
-        // Not in the loop's head: the lock would be held while children leave the table.
-        let children = std::mem::take(&mut *self.children.lock());
-        for (_, child) in children {
-            if let Child::Alive(child) = child
-                && let Some(child) = child.upgrade()
-            {
-                child.break_with(failure, false);
-            }
-        }
+        self.break_children(failure);
         let before = {
             let mut state = self.state.lock();
-            if matches!(*state, State::Broken(_)) {
-                return;
+            match &*state {
+                State::Broken(_) => None,
+                State::Waiting(_) | State::Running(_) => Some(std::mem::replace(
+                    &mut *state,
+                    State::Broken(failure.clone()),
+                )),
             }
-            std::mem::replace(&mut *state, State::Broken(failure.clone()))
+        };
+        // Those that its last turn got hold of meanwhile. Also when another thread was first: whoever deletes files after this
+        // relies on it that nobody below opens one.
+        self.break_children(failure);
+        let Some(before) = before else {
+            return;
         };
         self.leave_home(failure, keep_name);
         match before {
@@ -267,7 +257,19 @@ impl Incarnation {
             State::Broken(_) => {}
         }
         self.gate.break_with(failure);
-        self.maybe_leave_seat();
+        self.seat.leave_if_closed(&self.host.seats, self.key);
+    }
+
+    fn break_children(&self, failure: &Failure) {
+        // Not in the loop's head: the lock would be held while children leave the table.
+        let children = std::mem::take(&mut *self.children.lock());
+        for (_, child) in children {
+            if let Child::Alive(child) = child
+                && let Some(child) = child.upgrade()
+            {
+                child.break_with(failure, false);
+            }
+        }
     }
 
     /// Whoever asks for the name next gets a new incarnation, or (poisoned) the same failure.
@@ -290,16 +292,6 @@ impl Incarnation {
                     children.remove(name);
                 }
             }
-        }
-    }
-
-    fn maybe_leave_seat(&self) {
-        let path = {
-            let mut seat = self.seat.lock();
-            if seat.open { None } else { seat.path.take() }
-        };
-        if let Some(path) = path {
-            self.host.seats.leave(&path, self.key);
         }
     }
 
@@ -349,9 +341,7 @@ impl Incarnation {
 
 impl Drop for Incarnation {
     fn drop(&mut self) {
-        if let Some(path) = self.seat.get_mut().path.take() {
-            self.host.seats.leave(&path, self.key);
-        }
+        self.seat.leave(&self.host.seats, self.key);
         match &self.home {
             Home::Namespace { namespace, id } => {
                 if let Some(namespace) = namespace.upgrade() {
@@ -418,9 +408,7 @@ impl ObjectPort for Incarnation {
     }
 
     fn stuck(&self) {
-        if let Some(path) = &self.seat.lock().path {
-            self.host.seats.mark_stuck(path, self.key);
-        }
+        self.seat.mark_stuck(&self.host.seats, self.key);
     }
 
     fn failure(&self) -> Option<Failure> {
@@ -431,16 +419,18 @@ impl ObjectPort for Incarnation {
     }
 
     fn open_database(&self) -> bool {
-        // The seat is left under the same lock, and only when the database is closed.
-        let mut seat = self.seat.lock();
-        seat.open = !self.is_broken();
-        seat.open
+        if !self.host.lock.is_in_place() {
+            tracing::error!(path = %self.host.options.data_dir.display(), "the data directory is gone, or another one is in its place");
+            self.broken(Failure::error(DATA_DIR_GONE), true);
+            return false;
+        }
+        self.seat.open(|| self.is_broken())
     }
 
     fn database_closed(&self) {
-        self.seat.lock().open = false;
+        self.seat.closed();
         if self.is_broken() {
-            self.maybe_leave_seat();
+            self.seat.leave_if_closed(&self.host.seats, self.key);
         }
     }
 

@@ -192,6 +192,13 @@ impl Isolate {
                 return Err(failure);
             }
         }
+        if let Some(failure) = port.failure() {
+            // Ended while its database was being opened, and perhaps deleted: then this is the file of its successor, who
+            // waits until it is closed.
+            self.databases.close(context);
+            port.database_closed();
+            return Err(failure);
+        }
         let object = ObjectContext {
             port: port.clone(),
             gate: InputGate::default(),

@@ -156,8 +156,9 @@ impl Isolate {
                         }
                         Err(error) => {
                             tracing::error!(%error, "a commit could not be synced");
-                            gate.break_with(&Failure::internal());
-                            port.broken(Failure::internal(), true);
+                            let failure = Failure::ours(error.js_message());
+                            gate.break_with(&failure);
+                            port.broken(failure, true);
                         }
                     }));
                 }

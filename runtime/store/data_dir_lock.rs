@@ -4,14 +4,16 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 
 /// Proof that this process owns a data directory.
 #[derive(Debug)]
 pub struct DataDirLock {
-    _file: File,
+    file: File,
+    path: PathBuf,
 }
 
 impl DataDirLock {
@@ -25,13 +27,14 @@ impl DataDirLock {
             source,
         };
         fs::create_dir_all(dir).map_err(not_writable)?;
+        let path = dir.join("facetd.lock");
         // Not truncated: until we hold the lock it is another's file.
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
             .truncate(false)
-            .open(dir.join("facetd.lock"))
+            .open(&path)
             .map_err(not_writable)?;
         match file.try_lock() {
             Ok(()) => {}
@@ -53,7 +56,17 @@ impl DataDirLock {
             .and_then(|()| file.seek(SeekFrom::Start(0)))
             .and_then(|_| file.write_all(pid.as_bytes()))
             .map_err(not_writable)?;
-        Ok(Self { _file: file })
+        Ok(Self { file, path })
+    }
+
+    /// Is the directory still the one that was locked? It may have been moved, unmounted or replaced. Whoever creates files
+    /// in another one starts with nothing, and nobody notices.
+    #[must_use]
+    pub fn is_in_place(&self) -> bool {
+        let identity = |metadata: fs::Metadata| (metadata.dev(), metadata.ino());
+        let ours = self.file.metadata().map(identity);
+        let found = fs::metadata(&self.path).map(identity);
+        matches!((ours, found), (Ok(ours), Ok(found)) if ours == found)
     }
 }
 
@@ -72,6 +85,22 @@ mod tests {
         );
         drop(lock);
         DataDirLock::acquire(&data).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_was_replaced_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (data, away) = (dir.path().join("data"), dir.path().join("away"));
+        let lock = DataDirLock::acquire(&data).unwrap();
+        assert!(lock.is_in_place());
+        fs::rename(&data, &away).unwrap();
+        assert!(!lock.is_in_place(), "it is gone");
+        fs::create_dir(&data).unwrap();
+        fs::write(data.join("facetd.lock"), "").unwrap();
+        assert!(!lock.is_in_place(), "another one has its name");
+        fs::remove_dir_all(&data).unwrap();
+        fs::rename(&away, &data).unwrap();
+        assert!(lock.is_in_place(), "and it is back");
     }
 
     #[test]

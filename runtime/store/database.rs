@@ -125,6 +125,8 @@ pub(crate) struct Inner {
     outer: Cell<Outer>,
     frames: RefCell<Vec<Frame>>,
     broken: Cell<bool>,
+    /// The first critical error, as user code was told.
+    critical_error: RefCell<Option<String>>,
     /// Something was committed outside `commit_turn` whose ticket is still to be handed out.
     owes_ticket: Cell<bool>,
     logged: Option<Logged>,
@@ -281,6 +283,7 @@ impl Database {
             outer: Cell::new(Outer::None),
             frames: RefCell::default(),
             broken: Cell::new(false),
+            critical_error: RefCell::default(),
             owes_ticket: Cell::new(false),
             logged,
             unit_time_us: Cell::new(None),
@@ -457,6 +460,12 @@ impl Database {
     #[must_use]
     pub fn is_broken(&self) -> bool {
         self.0.broken.get()
+    }
+
+    /// What broke the database, if a critical error of a statement did.
+    #[must_use]
+    pub fn critical_error(&self) -> Option<String> {
+        self.0.critical_error.borrow().clone()
     }
 
     /// Empties the database: tables, KV, metadata. Committed at once, as a whole; what the turn wrote before is gone with it.
@@ -655,6 +664,9 @@ impl Inner {
         if rolled_back || error.is_critical() {
             tracing::warn!(path = %self.path.display(), %error, rolled_back, "critical database error");
             self.broken.set(true);
+            self.critical_error
+                .borrow_mut()
+                .get_or_insert_with(|| error.js_message());
         }
         error
     }

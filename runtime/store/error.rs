@@ -39,6 +39,10 @@ pub enum StoreError {
     #[error("Cannot commit transaction due to an earlier SQL critical error")]
     EarlierCriticalError,
 
+    /// A critical error happened earlier in the turn; the message is that error's.
+    #[error("{message}")]
+    Broken { message: String },
+
     /// The database has been closed.
     #[error("the database is closed")]
     Closed,
@@ -110,6 +114,10 @@ pub enum StoreError {
     #[error("{path} is not a facet index", path = path.display())]
     NotAFacetIndex { path: PathBuf },
 
+    /// The facet index has lost entries: a database exists whose number it would give away again.
+    #[error("facet index {path} does not know facet {storage_id}, whose database exists", path = path.display())]
+    FacetIndexBehind { path: PathBuf, storage_id: u16 },
+
     /// Another facetd runs on this data directory.
     #[error("data directory {path} is in use by another facetd{}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path = path.display())]
     DataDirInUse { path: PathBuf, pid: Option<u32> },
@@ -133,6 +141,7 @@ impl StoreError {
                 *rolled_back
             }
             Self::CommitConstraint { .. }
+            | Self::Broken { .. }
             | Self::EarlierCriticalError
             | Self::DatabaseIo { .. }
             | Self::Corrupt { .. }
@@ -157,6 +166,7 @@ impl StoreError {
         match self {
             Self::Sql { message }
             | Self::CommitConstraint { message }
+            | Self::Broken { message }
             | Self::DiskFull { message, .. }
             | Self::OutOfMemory { message, .. } => Some(message.clone()),
             Self::DatabaseIo { message, .. } | Self::Corrupt { message, .. } => {
@@ -169,13 +179,15 @@ impl StoreError {
             | Self::EarlierCriticalError
             | Self::NoSuchPast
             | Self::TooManyFacets => Some(self.to_string()),
+            Self::Io { action, source, .. } => Some(io_message(action, source)),
+            Self::SyncFailed { source, .. } => Some(io_message("sync", source)),
+            Self::NotAFacetIndex { .. } | Self::FacetIndexBehind { .. } => {
+                Some("The index of this Durable Object's facets is damaged.".to_owned())
+            }
             Self::Closed
-            | Self::Io { .. }
             | Self::LogDamaged { .. }
-            | Self::SyncFailed { .. }
             | Self::FacetNameLength { .. }
             | Self::UnknownParent { .. }
-            | Self::NotAFacetIndex { .. }
             | Self::DataDirInUse { .. }
             | Self::DataDirNotWritable { .. } => None,
         }
@@ -235,6 +247,23 @@ impl StoreError {
             _ => Self::Sql { message },
         }
     }
+}
+
+/// What SQLite would say, had it met this error itself.
+fn io_message(action: &str, error: &io::Error) -> String {
+    use io::ErrorKind::{
+        IsADirectory, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull,
+    };
+    match (error.kind(), action) {
+        (StorageFull | QuotaExceeded, _) => "database or disk is full: SQLITE_FULL",
+        (ReadOnlyFilesystem, _) => "attempt to write a readonly database: SQLITE_READONLY",
+        (PermissionDenied | IsADirectory, _) | (_, "open" | "create") => {
+            "unable to open database file: SQLITE_CANTOPEN"
+        }
+        (_, "sync") => "disk I/O error: SQLITE_IOERR (extended: SQLITE_IOERR_FSYNC)",
+        _ => "disk I/O error: SQLITE_IOERR",
+    }
+    .to_owned()
 }
 
 /// `SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)`, or only the first part when there is no more to say.

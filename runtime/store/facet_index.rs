@@ -2,7 +2,8 @@
 //!
 //! Owns: the `.facets` file, append-only, in workerd's format (`spec/facets.md`, section 9). Called by: the host.
 //! Always true: an id that was handed out is on disk, is never given to another name, and never removed. User code's names
-//! thus never become file names.
+//! thus never become file names. Reading changes nothing: what a crash or a failed write left behind the last entry is cut off
+//! when the next one is written, so that a damaged index can still be looked at.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
@@ -18,20 +19,23 @@ const MAGIC: [u8; 8] = 0xC4CD_CE5B_C5B0_EF57_u64.to_le_bytes();
 pub struct FacetIndex {
     path: PathBuf,
     log: Option<CommitLog>,
-    /// Where the next entry goes.
-    end: u64,
     /// `None` until the first id is assigned, if there was no file.
     file: Option<File>,
+    /// Up to the end of the last entry.
+    valid_bytes: u64,
+    /// There may be something behind the last entry.
+    tail: bool,
+    /// The file ended in something that is no entry when it was opened.
+    torn: bool,
+    /// The directory is synced since the file was created.
+    named: bool,
     /// Entry `i` is facet `i + 1`.
     facets: Vec<(u16, Box<str>)>,
     children: HashMap<u16, HashMap<Box<str>, u16>>,
-    /// An append failed half way: the file's end is unknown, so nothing more can be assigned.
-    broken: bool,
 }
 
 impl FacetIndex {
-    /// Reads the index; an absent file is an empty one and is created by the first `assign`. What a crash left
-    /// unfinished at the end is cut off.
+    /// Reads the index; an absent file is an empty one and is created by the first `assign`.
     ///
     /// # Errors
     /// `NotAFacetIndex`, `Io`.
@@ -39,11 +43,13 @@ impl FacetIndex {
         let mut index = Self {
             path: path.to_owned(),
             log,
-            end: 0,
             file: None,
+            valid_bytes: 0,
+            tail: false,
+            torn: false,
+            named: false,
             facets: Vec::new(),
             children: HashMap::new(),
-            broken: false,
         };
         let mut file = match OpenOptions::new().read(true).append(true).open(path) {
             Ok(file) => file,
@@ -53,31 +59,39 @@ impl FacetIndex {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)
             .map_err(StoreError::io("read", path))?;
+        index.file = Some(file);
         if bytes.len() <= MAGIC.len() {
             // Written by nobody, or interrupted before the first entry.
-            file.set_len(0).map_err(StoreError::io("truncate", path))?;
-            file.write_all(&MAGIC)
-                .map_err(StoreError::io("write", path))?;
-            index.end = MAGIC.len() as u64;
-            if let Some(log) = &index.log {
-                log.append(path, 0, &MAGIC);
-            }
-        } else {
-            let Some(entries) = bytes.strip_prefix(&MAGIC) else {
-                return Err(StoreError::NotAFacetIndex {
-                    path: path.to_owned(),
-                });
-            };
-            let valid_bytes = MAGIC.len() + index.read_entries(entries);
-            index.end = valid_bytes as u64;
-            if valid_bytes < bytes.len() {
-                tracing::warn!(path = %path.display(), from = valid_bytes, to = bytes.len(), "facet index cut off");
-                file.set_len(valid_bytes as u64)
-                    .map_err(StoreError::io("truncate", path))?;
-            }
+            (index.tail, index.torn) = (true, true);
+            return Ok(index);
         }
-        index.file = Some(file);
+        let Some(entries) = bytes.strip_prefix(&MAGIC) else {
+            return Err(StoreError::NotAFacetIndex {
+                path: path.to_owned(),
+            });
+        };
+        let valid_bytes = MAGIC.len() + index.read_entries(entries);
+        if valid_bytes < bytes.len() {
+            tracing::warn!(path = %path.display(), from = valid_bytes, to = bytes.len(), "facet index ends in something else");
+            (index.tail, index.torn) = (true, true);
+        }
+        if !index.facets.is_empty() {
+            index.valid_bytes = valid_bytes as u64;
+            index.named = true;
+        }
         Ok(index)
+    }
+
+    /// The id the next new name will get, unless there are too many.
+    #[must_use]
+    pub fn next_id(&self) -> Option<u16> {
+        u16::try_from(self.facets.len() + 1).ok()
+    }
+
+    /// Entries may be missing: the file ended in something that is none.
+    #[must_use]
+    pub fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Takes in entries up to the first invalid one; returns how many bytes they are.
@@ -138,8 +152,7 @@ impl FacetIndex {
     /// with whatever is committed later.
     ///
     /// # Errors
-    /// `TooManyFacets`, `FacetNameLength`, `UnknownParent`: nothing happened. `Io`: no id was assigned, and this index assigns
-    /// no more (what is on disk is found out by opening it again).
+    /// `TooManyFacets`, `FacetNameLength`, `UnknownParent`, `Io`: no id was assigned.
     pub fn assign(&mut self, parent: u16, name: &str) -> Result<u16, StoreError> {
         if let Some(id) = self.get(parent, name) {
             return Ok(id);
@@ -157,7 +170,7 @@ impl FacetIndex {
             return Err(StoreError::TooManyFacets);
         }
         let mut entry = Vec::with_capacity(MAGIC.len() + 4 + name.len());
-        if self.file.is_none() {
+        if self.valid_bytes == 0 {
             entry.extend_from_slice(&MAGIC);
         }
         entry.extend_from_slice(&parent.to_le_bytes());
@@ -168,37 +181,37 @@ impl FacetIndex {
     }
 
     fn append(&mut self, bytes: &[u8]) -> Result<(), StoreError> {
-        if self.broken {
-            return Err(StoreError::io("write", &self.path)(io::Error::other(
-                "an earlier write failed",
-            )));
-        }
-        self.broken = true;
-        let new = self.file.is_none();
-        if new {
-            let file = OpenOptions::new()
+        let path = &self.path;
+        if self.file.is_none() {
+            let opened = OpenOptions::new()
                 .read(true)
                 .append(true)
-                .create_new(true)
-                .open(&self.path)
-                .map_err(StoreError::io("create", &self.path))?;
-            self.file = Some(file);
+                .create(true)
+                .open(path);
+            self.file = Some(opened.map_err(StoreError::io("create", path))?);
         }
-        if let Some(file) = &mut self.file {
-            file.write_all(bytes)
-                .map_err(StoreError::io("write", &self.path))?;
-            match &self.log {
-                Some(log) => log.append(&self.path, self.end, bytes),
-                None => file
-                    .sync_data()
-                    .map_err(StoreError::io("sync", &self.path))?,
+        let file = self.file.as_mut().expect("just opened");
+        if self.tail {
+            file.set_len(self.valid_bytes)
+                .map_err(StoreError::io("truncate", path))?;
+        }
+        // Until it is all there: an entry that failed half way is written anew, never believed.
+        self.tail = true;
+        file.write_all(bytes)
+            .map_err(StoreError::io("write", path))?;
+        if let Some(log) = &self.log {
+            log.append(path, self.valid_bytes, bytes);
+        } else {
+            file.sync_data().map_err(StoreError::io("sync", path))?;
+            if !self.named
+                && let Some(dir) = path.parent()
+            {
+                sync_directory(dir).map_err(StoreError::io("sync", dir))?;
+                self.named = true;
             }
-            self.end += bytes.len() as u64;
         }
-        if let (true, None, Some(dir)) = (new, &self.log, self.path.parent()) {
-            sync_directory(dir).map_err(StoreError::io("sync", dir))?;
-        }
-        self.broken = false;
+        self.valid_bytes += bytes.len() as u64;
+        (self.tail, self.torn) = (false, false);
         Ok(())
     }
 
@@ -292,8 +305,17 @@ mod tests {
             let mut index = index.unwrap();
             assert_eq!(index.get(1, "b"), Some(2), "{what}");
             assert_eq!(index.get(0, "lost"), None, "{what}");
-            assert_eq!(std::fs::read(&path).unwrap(), good, "{what}");
+            assert!(index.is_torn(), "{what}");
+            let before = [&good[..], &tail, &behind].concat();
+            assert_eq!(
+                std::fs::read(&path).unwrap(),
+                before,
+                "{what}: reading changes nothing"
+            );
             assert_eq!(index.assign(0, "c").unwrap(), 3, "{what}");
+            let after = [&good[..], &entry(0, "c")].concat();
+            assert_eq!(std::fs::read(&path).unwrap(), after, "{what}");
+            assert!(!index.is_torn(), "{what}");
             assert_eq!(
                 FacetIndex::open(&path, None).unwrap().get(0, "c"),
                 Some(3),
@@ -311,6 +333,23 @@ mod tests {
         }
         let (_dir, _path, index) = index_of(b"something else");
         assert!(matches!(index, Err(StoreError::NotAFacetIndex { .. })));
+    }
+
+    /// A full disk is not the end: once there is room, names get their ids, and none of them twice.
+    #[test]
+    fn an_append_that_failed_is_made_good_by_the_next() {
+        let (_dir, path, index) = index_of(&[&MAGIC[..], &entry(0, "a")].concat());
+        let mut index = index.unwrap();
+        let writable = index.file.replace(File::open(&path).unwrap());
+        let error = index.assign(0, "lost").unwrap_err();
+        assert!(matches!(error, StoreError::Io { .. }), "{error}");
+        assert_eq!(index.get(0, "lost"), None, "no id");
+        index.file = writable;
+        let torn = &entry(0, "half")[..5];
+        index.file.as_mut().unwrap().write_all(torn).unwrap();
+        assert_eq!(index.assign(0, "b").unwrap(), 2);
+        let expected = [&MAGIC[..], &entry(0, "a"), &entry(0, "b")].concat();
+        assert_eq!(std::fs::read(&path).unwrap(), expected);
     }
 
     #[test]

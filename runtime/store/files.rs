@@ -13,7 +13,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::log::CommitLog;
-use crate::{FacetIndex, StoreError, sync_directory};
+use crate::{FacetIndex, StoreError, sync_directory, template};
 
 /// `<dir>/<hex>.sqlite`, `<dir>/<hex>.<n>.sqlite`, `<dir>/<hex>.facets`: workerd's names.
 #[derive(Clone)]
@@ -62,6 +62,53 @@ impl ObjectFiles {
     #[must_use]
     pub fn index(&self) -> PathBuf {
         self.dir.join(format!("{}.facets", self.hex_id))
+    }
+
+    /// Was anything ever stored in this database? What a start that came to nothing left behind is removed.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn is_used(&self, storage_id: u16) -> Result<bool, StoreError> {
+        let path = self.database(storage_id);
+        let read = |path: &Path| match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(StoreError::io("read", path)),
+        };
+        let length = match fs::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other.map_err(StoreError::io("measure", &path))?.len(),
+        };
+        let untouched = length <= template::IMAGE.len() as u64 && {
+            let bytes = read(&path)?;
+            bytes == template::IMAGE || bytes.iter().all(|byte| *byte == 0)
+        };
+        // After a power cut, recovery has put what was confirmed into the file itself.
+        let in_file_only = self.log.as_ref().is_some_and(CommitLog::follows_power_cut);
+        if !untouched || !(in_file_only || read(&beside(&path, "-wal"))?.is_empty()) {
+            return Ok(true);
+        }
+        remove_files(&path)?;
+        Ok(false)
+    }
+
+    /// The lowest number of a facet, from `storage_id` on, that has a database. Reads the whole directory.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn facet_from(&self, storage_id: u16) -> Result<Option<u16>, StoreError> {
+        let failed = StoreError::io("read", &self.dir);
+        let number = |entry: fs::DirEntry| -> Option<u16> {
+            let name = entry.file_name().into_string().ok()?;
+            let rest = name.strip_prefix(&self.hex_id)?.strip_prefix('.')?;
+            rest.strip_suffix(".sqlite")?.parse().ok()
+        };
+        let entries = match fs::read_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.and_then(Iterator::collect::<io::Result<Vec<_>>>),
+        };
+        let entries = entries.map_err(failed)?;
+        let known = entries.into_iter().filter_map(number);
+        Ok(known.filter(|facet| *facet >= storage_id).min())
     }
 
     /// Removes a database with all that belongs to it; durable on return. An absent one is fine.

@@ -1665,3 +1665,24 @@ fn bench_sync() {
         );
     }
 }
+
+#[test]
+fn facets_with_databases_are_found_by_their_numbers() {
+    let dir = tempfile::tempdir().unwrap();
+    let files = ObjectFiles::new(dir.path().join("later"), "ab", None);
+    assert_eq!(files.facet_from(1).unwrap(), None, "not even a directory");
+    let files = ObjectFiles::new(dir.path(), "ab", None);
+    for name in [
+        "ab.sqlite",
+        "ab.2.sqlite",
+        "ab.7.sqlite",
+        "ab.9.sqlite-wal",
+        "ab.facets",
+        "abc.8.sqlite",
+        "ab.x.sqlite",
+    ] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+    }
+    let found = [1, 2, 3, 7, 8].map(|from| files.facet_from(from).unwrap());
+    assert_eq!(found, [Some(2), Some(2), Some(7), Some(7), None]);
+}

@@ -10,14 +10,16 @@ pub struct Connection(BufReader<TcpStream>);
 
 impl Connection {
     pub fn open(to: SocketAddr) -> Self {
-        let stream = TcpStream::connect_timeout(&to, ANSWER_TIME_MAX).expect("the server listens");
-        stream
-            .set_read_timeout(Some(ANSWER_TIME_MAX))
-            .expect("a timeout can be set");
-        stream
-            .set_write_timeout(Some(ANSWER_TIME_MAX))
-            .expect("a timeout can be set");
-        Self(BufReader::new(stream))
+        Self::try_open(to).expect("the server listens")
+    }
+
+    /// For a server that may be gone.
+    pub fn try_open(to: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&to, ANSWER_TIME_MAX)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
+        stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
+        Ok(Self(BufReader::new(stream)))
     }
 
     pub fn write(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {

@@ -4,3 +4,4 @@ mod escape;
 mod floods;
 pub mod house;
 mod lives;
+mod races;

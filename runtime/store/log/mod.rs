@@ -114,6 +114,7 @@ pub(crate) struct Shared {
     history: Option<History>,
     /// Databases whose WAL, as the last process left it, holds nothing that its log did not hold.
     whole: Mutex<HashSet<String>>,
+    power_was_cut: bool,
     #[cfg(test)]
     faults: tests::Faults,
 }
@@ -246,6 +247,7 @@ impl CommitLog {
             removing: RwLock::new(()),
             dir,
             history,
+            power_was_cut: recovered.power_was_cut,
             whole: Mutex::new(recovered.whole),
             #[cfg(test)]
             faults: tests::Faults::default(),
@@ -481,6 +483,11 @@ impl CommitLog {
             .shared
             .dir
             .join(format!("{:016x}.tmp", self.next_time_us()))
+    }
+
+    /// Did the machine crash before this process began, rather than its predecessor?
+    pub(crate) fn follows_power_cut(&self) -> bool {
+        self.0.shared.power_was_cut
     }
 
     /// Logs that nothing said before of the database at `path` counts.

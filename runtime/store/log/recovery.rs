@@ -26,6 +26,7 @@ pub(super) struct Recovered {
     pub last_time_us: u64,
     /// Databases whose WAL holds nothing that the log did not hold.
     pub whole: HashSet<String>,
+    pub power_was_cut: bool,
 }
 
 /// Where a page image is: index of the segment, offset in it.
@@ -115,11 +116,13 @@ pub(super) fn recover(
         last_sequence: scan.last_sequence,
         last_time_us: scan.last_time_us,
         whole: HashSet::new(),
+        power_was_cut: false,
     };
     let Some(newest) = scan.segments.last() else {
         return Ok(recovered);
     };
     let same_boot = newest.header.boot == boot && boot != [0; 16];
+    recovered.power_was_cut = !same_boot;
     if let Some((path, offset)) = &scan.damage {
         if !same_boot {
             return Err(StoreError::LogDamaged {

@@ -829,7 +829,7 @@ fn every_bookmark_leads_back_to_its_state() {
                         let undo = open.restore_at_next_open(Moment::At(at)).unwrap();
                         let before = contents_of(open);
                         drop(open.commit_turn().unwrap());
-                        db = None;
+                        drop(db.take());
                         let restored = logged(&path, &log);
                         assert_eq!(contents_of(&restored), expected, "seed {seed}: restored");
                         if random.coin() {

@@ -12,8 +12,8 @@ const probes = {
   options: async ({ storage: s }) => show(await s.deleteAll({ allowUnconfirmed: true, allowConcurrency: true })),
   openCursor: async ({ storage: s }) => { s.sql.exec("CREATE TABLE t (a)"); for (let i = 0; i < 10; i++) s.sql.exec("INSERT INTO t VALUES (?)", i); const cursor = s.sql.exec("SELECT a FROM t"); cursor.next(); await s.deleteAll(); return thrown(() => cursor.toArray())[0] ?? "rows"; },
   bookmarkIsString: async ({ storage: s }) => { const a = await s.getCurrentBookmark(); await s.put("k", 1); const b = await s.getCurrentBookmark(); return [typeof a, a.length, a <= b]; },
-  bookmarkForTime: ({ storage: s }) => caught(() => s.getBookmarkForTime(Date.now())),
-  restore: ({ storage: s }) => caught(async () => s.onNextSessionRestoreBookmark(await s.getCurrentBookmark())),
+  bookmarkForTime: ({ storage: s }) => caught(async () => typeof (await s.getBookmarkForTime(Date.now() - 1))),
+  restore: ({ storage: s }) => caught(async () => typeof (await s.onNextSessionRestoreBookmark(await s.getCurrentBookmark()))),
   databaseSize: ({ storage: s }) => { const before = s.sql.databaseSize; s.sql.exec("CREATE TABLE t (a)"); for (let i = 0; i < 100; i++) s.sql.exec("INSERT INTO t VALUES (?)", "x".repeat(1000)); return [before > 0, before % 4096, s.sql.databaseSize > before + 90_000]; },
 };
 
