@@ -70,6 +70,41 @@ impl FacetIndex {
         Ok(index)
     }
 
+    /// Reads the index at `path` and changes nothing: for those who only look. Also returns how many bytes at its end are not
+    /// valid: what a crash left, or an entry that is being written.
+    ///
+    /// # Errors
+    /// As [`Self::open`]. An absent file is an empty index.
+    pub fn look(path: &Path) -> Result<(Self, usize), StoreError> {
+        let mut index = Self {
+            path: path.to_owned(),
+            file: None,
+            facets: Vec::new(),
+            children: HashMap::new(),
+            broken: true, // it has no file to append to
+        };
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((index, 0)),
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        if bytes.len() <= MAGIC.len() {
+            return Ok((index, 0)); // started and never used
+        }
+        let Some(entries) = bytes.strip_prefix(&MAGIC) else {
+            return Err(StoreError::NotAFacetIndex {
+                path: path.to_owned(),
+            });
+        };
+        let valid = index.read_entries(entries);
+        Ok((index, entries.len() - valid))
+    }
+
+    /// The parent and the name of every id, 1 first.
+    pub fn entries(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.facets.iter().map(|(parent, name)| (*parent, &**name))
+    }
+
     /// Takes in entries up to the first invalid one; returns how many bytes they are.
     fn read_entries(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;

@@ -6,13 +6,15 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 
 use crate::StoreError;
+use crate::inspect::copy_pages;
 use crate::sync::sync_directory;
+
+/// Ends the name of a copy that is being made. Nobody looks for such a file.
+pub(crate) const UNFINISHED: &str = ".copying";
 
 /// `<dir>/<hex>.sqlite`, `<dir>/<hex>.<n>.sqlite`, `<dir>/<hex>.facets`: workerd's names.
 #[derive(Debug, Clone)]
@@ -27,6 +29,12 @@ impl ObjectFiles {
             dir: dir.into(),
             hex_id: hex_id.into(),
         }
+    }
+
+    /// The folder they are in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.dir
     }
 
     /// The database of the root object (0) or of a facet.
@@ -81,7 +89,7 @@ impl ObjectFiles {
             self.remove_database(dst)?;
             return Ok(0);
         }
-        let temporary = beside(&to, ".copying");
+        let temporary = beside(&to, UNFINISHED);
         let result = back_up(&from, &temporary).and_then(|bytes| {
             self.remove_database(dst)?;
             fs::rename(&temporary, &to).map_err(StoreError::io("rename", &temporary))?;
@@ -95,17 +103,13 @@ impl ObjectFiles {
     }
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| StoreError::from_sqlite(error, &path, false)
-    };
     match fs::remove_file(to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(StoreError::io("remove", to)(error));
@@ -117,34 +121,8 @@ fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
         from,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
-    .map_err(failed(from))?;
-    let mut target = Connection::open_with_flags(
-        to,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(failed(to))?;
-    // A crash leaves a file with a name nobody looks for, so neither journal nor syncs are needed on the way.
-    target
-        .execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-        .map_err(failed(to))?;
-    {
-        let backup = Backup::new(&source, &mut target).map_err(failed(to))?;
-        // One step: a snapshot. A step per some pages would start over at every commit in between.
-        let mut attempts = 0;
-        while backup.step(-1).map_err(failed(from))? != StepResult::Done {
-            attempts += 1;
-            if attempts > 100 {
-                return Err(StoreError::DatabaseIo {
-                    path: from.to_owned(),
-                    message: "the database stays locked".to_owned(),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    drop(target);
+    .map_err(|error| StoreError::from_sqlite(error, from, false))?;
+    copy_pages(&source, from, to)?;
     let file = fs::File::open(to).map_err(StoreError::io("open", to))?;
     file.sync_all().map_err(StoreError::io("sync", to))?;
     Ok(file
