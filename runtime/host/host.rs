@@ -77,6 +77,8 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
+    /// By unique key.
+    namespaces: HashMap<String, Namespace>,
     _lock: DataDirLock,
 }
 
@@ -121,11 +123,14 @@ impl Host {
                     .collect()
             })
             .collect();
-        let workers = Builder::new(&inner, Arc::new(network), project)?.build()?;
+        let builder = Builder::new(&inner, Arc::new(network), project)?;
+        let namespaces = builder.by_key();
+        let workers = builder.build()?;
         Ok(Self {
             inner,
             workers,
             classes,
+            namespaces,
             _lock: lock,
         })
     }
@@ -175,6 +180,19 @@ impl Host {
             main.get_or_insert(exports);
         }
         Ok(main.unwrap_or_default())
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<HostInner> {
+        &self.inner
+    }
+
+    /// The namespace with this unique key, if a worker of the project has it.
+    pub(crate) fn namespace(&self, key: &str) -> Option<&Namespace> {
+        self.namespaces.get(key)
+    }
+
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.inner.options.data_dir
     }
 
     /// Has a few isolates made for workers that will be loaded.
@@ -285,6 +303,13 @@ impl<'a> Builder<'a> {
             namespaces,
             loaders: HashMap::new(),
         })
+    }
+
+    fn by_key(&self) -> HashMap<String, Namespace> {
+        self.namespaces
+            .values()
+            .map(|namespace| (namespace.0.key().to_owned(), namespace.clone()))
+            .collect()
     }
 
     fn build(mut self) -> Result<Vec<Arc<Worker>>, HostError> {

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod facets;
+mod held;
 mod host;
 mod incarnation;
 mod loader;
@@ -17,6 +18,7 @@ mod socket;
 mod wire;
 mod worker;
 
+pub use held::{Held, HoldError};
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
 pub use loader::limits_of;
 pub use socket::{Role, carry, derive_accept_key};

@@ -104,7 +104,7 @@ fn wait_for(ticket: CommitTicket) -> Result<(), StoreError> {
     let (told, outcome) = mpsc::channel();
     let done = Box::new(move |result| drop(told.send(result)));
     SyncThread::start().sync(ticket, done);
-    outcome.recv().unwrap_or_else(|_| Err(StoreError::Closed))
+    outcome.recv().unwrap_or(Err(StoreError::Closed))
 }
 
 /// Turns a file that somebody made with SQLite into one that can become a database here: checks it, and copies it to the

@@ -82,11 +82,7 @@ pub fn query(
                 "parameters (?1, :name) have no value here: write the values into the SQL",
             ));
         }
-        let columns: Vec<String> = statement
-            .column_names()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+        let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
         if !columns.is_empty() && !sink(Part::Columns(&columns)) {
             return Ok(());
         }

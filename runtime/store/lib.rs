@@ -8,7 +8,7 @@
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
 //! | `sync.rs` | [`SyncThread`], [`CommitTicket`]: group commit, and why it is one |
 //! | `template.rs` | the bytes a new database starts with |
-//! | `catalog.rs`, `inspect.rs`, `admin.rs` | for `facetd db`: what is stored; reading it; changing it |
+//! | `catalog.rs`, `inspect.rs`, `dump.rs`, `admin.rs` | for `facetd db`: what is stored; reading it; as SQL text; changing it |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
 //!
 //! Needs neither V8 nor tokio. Files are plain SQLite with workerd's names and tables, so each opens the other's.
@@ -27,6 +27,7 @@ pub mod catalog;
 mod cursor;
 mod data_dir_lock;
 mod database;
+pub mod dump;
 mod error;
 mod facet_index;
 mod files;
