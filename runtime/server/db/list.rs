@@ -173,24 +173,23 @@ pub fn run(
             .collect();
         writeln!(out, "{:#}", json!({ "namespaces": namespaces }))
     } else {
-        namespaces
-            .map(|(name, namespace)| {
-                let objects = namespace.objects.iter().filter(|(id, _)| wanted(id));
-                let objects: Vec<_> = objects.collect();
-                let bytes = objects.iter().map(|(_, object)| object.bytes()).sum();
-                let plural = if objects.len() == 1 { "" } else { "s" };
-                writeln!(
-                    out,
-                    "{}  ({} object{plural}, {})",
-                    printable(name, false),
-                    objects.len(),
-                    size(bytes)
-                )?;
-                objects
-                    .into_iter()
-                    .try_for_each(|(id, object)| print(out, id, object))
-            })
-            .collect()
+        let mut namespaces = namespaces;
+        namespaces.try_for_each(|(name, namespace)| {
+            let objects = namespace.objects.iter().filter(|(id, _)| wanted(id));
+            let objects: Vec<_> = objects.collect();
+            let bytes = objects.iter().map(|(_, object)| object.bytes()).sum();
+            let plural = if objects.len() == 1 { "" } else { "s" };
+            writeln!(
+                out,
+                "{}  ({} object{plural}, {})",
+                printable(name, false),
+                objects.len(),
+                size(bytes)
+            )?;
+            objects
+                .into_iter()
+                .try_for_each(|(id, object)| print(out, id, object))
+        })
     };
     written.map_err(|error| DbError::failed(format!("cannot write: {error}")))
 }
