@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::harness::process::{Ended, facetd, files_below, open_files, run};
-use crate::harness::{Project, Server, wait_for};
+use crate::harness::{Project, Request, Server, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
 const NAMESPACE: &str = "shop-Supervisor";
@@ -32,6 +32,7 @@ class Notes extends DurableObject {
   list() { return this.ctx.storage.sql.exec("SELECT text FROM notes ORDER BY id").toArray().map((row) => row.text); }
   fill(rows) { for (let n = 0; n < rows; n++) this.ctx.storage.sql.exec("INSERT INTO notes (text) VALUES (?)", "x".repeat(1000)); return this.list().length; }
   life() { return this.started; }
+  loop() { this.add("never committed"); for (;;); }
   delete(name) { this.ctx.facets.delete(name); return null; }
 }
 const LOADED = `import { DurableObject } from "cloudflare:workers"; ${Notes};
@@ -218,12 +219,12 @@ fn everything_is_listed_and_read_beside_a_server_and_without() {
             &[
                 "query",
                 &root("one"),
-                "SELECT id, NULL AS nothing, data FROM notes; SELECT 'second'",
+                "SELECT id, NULL AS none, data FROM notes; SELECT 'second'",
             ],
         );
         assert_eq!(
             shown,
-            "id  nothing  data\n--  -------  -------\n 1  NULL     x'00ff'\n(1 row)\n'second'\n--------\nsecond\n(1 row)\n"
+            "id  none  data\n--  ----  -------\n 1  NULL  x'00ff'\n(1 row)\n'second'\n--------\nsecond\n(1 row)\n"
         );
     };
     check();
@@ -388,6 +389,93 @@ fn a_query_that_does_not_end_is_ended() {
         open_files(server.pid()) <= before
     });
     assert_eq!(ask(&server, "/two/list"), json!(["in two"]));
+}
+
+#[test]
+fn an_object_that_loops_is_stopped_for_a_change() {
+    let (project, data) = (project(), folder());
+    let server = serve(&project, data.path());
+    fill(&server);
+    let address = server.address();
+    for (path, database) in [("/one/loop", "one"), ("/one/facet/app/loop", "one/app")] {
+        let looping = thread::spawn(move || Request::get(path).send(address));
+        // Its isolate is busy from the moment it no longer answers.
+        let busy = path.replace("loop", "list");
+        wait_for("it loops", SOON, || {
+            Request::get(&busy)
+                .send_within(address, Duration::from_millis(300))
+                .is_err()
+        });
+        db(
+            data.path(),
+            &[
+                "query",
+                &root(database),
+                "INSERT INTO notes (text) VALUES ('changed')",
+                "--write",
+            ],
+        );
+        assert_eq!(
+            looping.join().expect("no panic").expect("an answer").status,
+            500
+        );
+        let texts = rows(data.path(), &root(database), "SELECT text FROM notes");
+        assert!(
+            texts
+                .as_array()
+                .is_some_and(|rows| rows.len() == 2 && rows[1] == json!(["changed"])),
+            "{texts}"
+        );
+        assert_eq!(
+            ask(&server, &busy).as_array().map(Vec::len),
+            Some(2),
+            "and it goes on"
+        );
+    }
+}
+
+#[test]
+fn sigterm_does_not_wait_for_a_query() {
+    let (project, data) = (project(), folder());
+    let mut server = serve(&project, data.path());
+    fill(&server);
+    let before = open_files(server.pid());
+    let endless =
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n";
+    let query = thread::spawn({
+        let data = data.path().to_path_buf();
+        move || {
+            try_db(
+                &data,
+                &["query", &root("one"), endless, "--timeout", "3000"],
+            )
+        }
+    });
+    wait_for("the query runs", SOON, || {
+        open_files(server.pid()) > before + 1
+    });
+    assert_eq!(server.sigterm(), Some(0));
+    let ended = query.join().expect("no panic");
+    assert_eq!(ended.code, Some(1), "{}", ended.both());
+    assert!(ended.stderr.contains("facetd stops"), "{}", ended.stderr);
+    assert!(db(data.path(), &["verify"]).contains("all sound"));
+}
+
+#[test]
+fn reading_an_idle_object_leaves_no_log_beside_it() {
+    let (project, data) = (project(), folder());
+    let mut server = serve(&project, data.path());
+    fill(&server);
+    server.restart().unwrap_or_else(|error| panic!("{error}"));
+    let before = files_below(&data.path().join("do"), "");
+    assert_eq!(
+        rows(data.path(), &root("one"), "SELECT text FROM notes"),
+        json!([["in one"]])
+    );
+    db(data.path(), &["verify"]);
+    db(data.path(), &["export", &root("one/app"), "-", "--sql"]);
+    assert_eq!(files_below(&data.path().join("do"), ""), before);
+    ask(&server, "/one/add/x");
 }
 
 #[test]
@@ -707,6 +795,11 @@ fn a_second_backup_copies_what_changed() {
         (stored(&backup), times(&stored(&backup))),
         (files.clone(), before),
         "not one file was touched"
+    );
+    wait_for(
+        "the last change is long enough ago to go by size and time",
+        SOON,
+        || db(data.path(), &["backup", text(&backup)]).contains("6 unchanged (6 by size and time)"),
     );
     ask(&server, "/two/add/more");
     let changed = db(data.path(), &["backup", text(&backup)]);

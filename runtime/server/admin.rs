@@ -35,8 +35,10 @@ const CONNECTIONS_MAX: usize = 16;
 const LINES_WAITING_MAX: usize = 64;
 /// How long a client may say nothing between requests, or take nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// How long operations may go on after SIGTERM.
-const DRAIN: Duration = Duration::from_secs(10);
+/// How long operations may go on after SIGTERM; then they are interrupted.
+const DRAIN: Duration = Duration::from_secs(5);
+/// An interrupted one ends soon, but a copy of a large database is finished first.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// A path to the socket that is short enough, whatever the data directory is called.
 pub struct SocketPath {
@@ -134,11 +136,8 @@ impl Admin {
         }
         let _already_gone = fs::remove_file(&self.socket);
         let all = async { while connections.join_next().await.is_some() {} };
-        if timeout(DRAIN, all).await.is_err() {
-            tracing::warn!(
-                "admin operations still run after {} s and are left",
-                DRAIN.as_secs()
-            );
+        if timeout(DRAIN + END_TIME_MAX, all).await.is_err() {
+            tracing::warn!("an admin operation does not end yet and is waited for");
         }
     }
 }
@@ -190,7 +189,9 @@ async fn talk(
         };
         let outcome = match read {
             Ok(None) => return Ok(()),
-            Ok(Some(request)) => answer(&mut reader, &mut writer, &place, request).await?,
+            Ok(Some(request)) => {
+                answer(&mut reader, &mut writer, &place, request, &mut stopping).await?
+            }
             Err(refused) => {
                 say(&mut writer, &Line::Error(refused)).await?;
                 return Ok(()); // where the next request starts is not known
@@ -240,6 +241,7 @@ async fn answer(
     writer: &mut (impl AsyncWrite + Unpin),
     place: &Arc<Place>,
     request: Request,
+    stopping: &mut watch::Receiver<bool>,
 ) -> io::Result<Result<(), DbError>> {
     let mut uploads = Vec::new();
     for bytes in request.uploads() {
@@ -258,6 +260,12 @@ async fn answer(
     };
     let _stop_when_dropped = SetOnDrop(gone.clone());
     let mut listening = true;
+    let mut interrupted = false;
+    let stop = async {
+        drop(stopping.wait_for(|stop| *stop).await); // a guard
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::pin!(stop);
     let passed_on = loop {
         let passed_on = tokio::select! {
             part = parts.recv() => match part {
@@ -265,6 +273,12 @@ async fn answer(
                 Some(Out::Content(file, bytes)) => send(writer, file, bytes).await,
                 None => break Ok(()),
             },
+            () = &mut stop, if !interrupted => {
+                // It ends with an error, which the client is told.
+                interrupted = true;
+                gone.store(true, Ordering::Relaxed);
+                Ok(())
+            }
             // A client that has asked says nothing until it has its answer: what comes is its end.
             seen = reader.fill_buf(), if listening => match seen {
                 Ok(bytes) if !bytes.is_empty() => {
@@ -283,7 +297,13 @@ async fn answer(
     // Also when nobody is there to hear of it: it holds a slot, and perhaps seats.
     let done = (&mut working).await;
     passed_on?;
-    Ok(done.unwrap_or_else(|_| Err(DbError::failed("the operation broke off"))))
+    Ok(match done {
+        Ok(Err(_)) if interrupted => Err(DbError::failed(
+            "facetd stops: try again when it runs again, or has ended",
+        )),
+        Ok(done) => done,
+        Err(_) => Err(DbError::failed("the operation broke off")),
+    })
 }
 
 struct SetOnDrop(Arc<AtomicBool>);

@@ -16,7 +16,9 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::database::Interrupt;
 use crate::files::beside;
-use crate::inspect::{Part, Sharing, Sink, check, never, open_reader, step_all};
+use crate::inspect::{
+    Part, Sharing, Sink, check, never, open_reader, sharing_of_foreign, step_all,
+};
 use crate::sync::sync_directory;
 use crate::template::PAGE_BYTES;
 use crate::{
@@ -124,7 +126,8 @@ pub fn prepare(from: &Path, to: &Path) -> Result<(), StoreError> {
     if metadata.len() == 0 {
         return Err(unsound("it is empty".to_owned()));
     }
-    let findings = check(from, Sharing::Shared, never()).map_err(|error| match error {
+    let sharing = sharing_of_foreign(from)?;
+    let findings = check(from, sharing, never()).map_err(|error| match error {
         StoreError::NotADatabase { .. } => unsound("it is some other kind of file".to_owned()),
         StoreError::Corrupt { message, .. } => unsound(message),
         other => other,
@@ -132,7 +135,7 @@ pub fn prepare(from: &Path, to: &Path) -> Result<(), StoreError> {
     if let Some(finding) = findings.into_iter().next() {
         return Err(unsound(finding));
     }
-    let source = open_reader(from, Sharing::Shared, None)?;
+    let source = open_reader(from, sharing, None)?;
     {
         let _ours = source.authorizer().internally();
         crate::inspect::copy_pages(&source, from, to)?;
@@ -467,6 +470,17 @@ mod tests {
                 .unwrap();
         }
         assert_eq!(at.names(), ["ID.sqlite"]);
+    }
+
+    #[test]
+    fn importing_leaves_nothing_beside_the_file() {
+        let at = fixture();
+        at.write("CREATE TABLE t(a)").unwrap();
+        let to = at.temporary("to");
+        prepare(&at.files.database(0), &to).unwrap();
+        assert_eq!(at.names(), ["ID.sqlite"]);
+        prepare(&to, &at.temporary("again")).unwrap();
+        assert!(!at.temporary("to-wal").exists() && !at.temporary("to-shm").exists());
     }
 
     #[test]

@@ -210,6 +210,16 @@ pub(crate) fn step_all(backup: &Backup<'_, '_>, from: &Path) -> Result<(), Store
     })
 }
 
+/// Removes a log without contents, which a reader of an idle database had to make. Nobody may have the database open.
+pub fn remove_empty_log(path: &Path) {
+    let wal = beside(path, "-wal");
+    if fs::metadata(&wal).is_ok_and(|log| log.len() == 0) {
+        // Left over they would be harmless: whoever opens the database next uses them.
+        let _stays = fs::remove_file(&wal);
+        let _stays = fs::remove_file(beside(path, "-shm"));
+    }
+}
+
 /// A file that SQLite never wrote to: its object was created, and a power cut came before the first sync. Reads the file
 /// by itself, so only with [`Sharing::Alone`].
 fn is_blank(path: &Path) -> Result<bool, StoreError> {
@@ -265,6 +275,22 @@ pub(crate) fn open_reader(
         connection,
         Authorizer::reader(),
     )))
+}
+
+/// How a file that is not of a data directory can be read: in WAL mode without a log beside it nobody uses it, and no log should
+/// come to be there.
+pub(crate) fn sharing_of_foreign(path: &Path) -> Result<Sharing, StoreError> {
+    let mut start = Vec::new();
+    let file = fs::File::open(path).map_err(StoreError::io("open", path))?;
+    file.take(template::PAGE_BYTES as u64)
+        .read_to_end(&mut start)
+        .map_err(StoreError::io("read", path))?;
+    let in_wal_mode = template::inspect(&start, u64::MAX) == Header::Wal;
+    Ok(if in_wal_mode && !beside(path, "-wal").exists() {
+        Sharing::Alone
+    } else {
+        Sharing::Shared
+    })
 }
 
 /// A path within a `file:` URI.

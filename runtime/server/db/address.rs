@@ -188,10 +188,7 @@ mod tests {
     #[test]
     fn addresses_are_read_and_shown() {
         for text in ["w-A/x", "w-A/x/a", "w-A/name:x/a/b", "w-A/a%2Fb/100%25"] {
-            assert_eq!(
-                Address::parse(text).unwrap().show(),
-                text.replace("name:x", "name:x")
-            );
+            assert_eq!(Address::parse(text).unwrap().show(), text);
         }
         let address = Address::parse("w-A/room%2f1/100%/%ff").unwrap();
         assert_eq!(address.object, "room/1");

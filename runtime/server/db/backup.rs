@@ -7,7 +7,7 @@ use super::endpoint::{Endpoint, Received};
 use super::error::DbError;
 use super::list::Listing;
 use super::manifest::{Entry, Manifest, content_path, copy_hashed, files_folder};
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::request::{FileInfo, Request};
 use super::table::size;
 use std::collections::BTreeSet;
@@ -25,6 +25,8 @@ struct Tally {
     copied: u64,
     bytes: u64,
     unchanged: u64,
+    /// Of these, so many were not even read.
+    known: u64,
 }
 
 pub fn run(endpoint: &mut Endpoint, to: &Path) -> Result<(), DbError> {
@@ -40,7 +42,10 @@ pub fn run(endpoint: &mut Endpoint, to: &Path) -> Result<(), DbError> {
         let old = known.get(&file.name).copied();
         let same = old.filter(|old| file.stamp.is_some() && old.stamp == file.stamp);
         let entry = match same {
-            Some(old) if has_content(to, old) => Some(old.clone()),
+            Some(old) if has_content(to, old) => {
+                tally.known += 1;
+                Some(old.clone())
+            }
             _ => copy(endpoint, file, to)?,
         };
         let Some(entry) = entry else {
@@ -62,14 +67,15 @@ pub fn run(endpoint: &mut Endpoint, to: &Path) -> Result<(), DbError> {
     manifest.finished_ms = now_ms();
     manifest.write(to)?;
     remove_unused(to, &manifest)?;
-    println!(
-        "backup of {} files to {}: {} copied ({}), {} unchanged",
+    say(&format!(
+        "backup of {} files to {}: {} copied ({}), {} unchanged ({} by size and time)",
         manifest.files.len(),
         to.display(),
         tally.copied,
         size(tally.bytes),
-        tally.unchanged
-    );
+        tally.unchanged,
+        tally.known
+    ));
     Ok(())
 }
 

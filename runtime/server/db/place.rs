@@ -8,6 +8,8 @@ use super::error::DbError;
 use facetd_host::{Held, Host};
 use facetd_store::inspect::{Sharing, Sink};
 use facetd_store::{FacetIndex, Interrupt, ObjectFiles, StoreError, admin, catalog, inspect};
+use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -18,8 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 /// Copies on their way in or out. What a crash left here is removed by the next one who uses the data directory.
 pub const STAGING: &str = ".facetd-admin";
 
-/// An idle database up to this size is read while its object cannot start; a larger one beside it, which may leave an empty
-/// log there.
+/// An idle database up to this size is read while its object cannot start; a larger one beside it.
 const IDLE_BYTES_MAX: u64 = 16 << 20;
 
 pub enum Owner {
@@ -31,6 +32,40 @@ pub enum Owner {
 pub struct Place {
     owner: Owner,
     staging: Staging,
+    /// How many of our own connections read a database beside its object.
+    readers: Mutex<HashMap<PathBuf, usize>>,
+}
+
+/// Counts a reader beside an object, which may have gone to sleep, or never have been there. Then SQLite made an empty log
+/// for us; the last reader takes it away again.
+struct Beside<'a> {
+    place: &'a Place,
+    path: &'a Path,
+}
+
+impl Drop for Beside<'_> {
+    fn drop(&mut self) {
+        let Owner::Server(host) = &self.place.owner else {
+            return;
+        };
+        // Locked to the end: no other reader comes while the log goes.
+        let mut readers = self.place.readers.lock();
+        if let Some(count) = readers.get_mut(self.path) {
+            *count -= 1;
+            if *count > 0 {
+                return;
+            }
+        }
+        readers.remove(self.path);
+        if is_object(self.path) {
+            host.while_idle(self.path, || inspect::remove_empty_log(self.path));
+        }
+    }
+}
+
+/// Has the database a seat? A namespace's own has none.
+fn is_object(path: &Path) -> bool {
+    path.file_name() != Some(catalog::METADATA.as_ref())
 }
 
 /// The databases of one object, for as long as nobody else can open them.
@@ -70,7 +105,11 @@ impl Place {
             Owner::Server(host) => host.data_dir(),
         };
         let staging = Staging::at(data_dir.join(STAGING))?;
-        Ok(Self { owner, staging })
+        Ok(Self {
+            owner,
+            staging,
+            readers: Mutex::default(),
+        })
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -89,16 +128,22 @@ impl Place {
         match &self.owner {
             Owner::Offline(_) => Ok(read(Sharing::Alone)),
             Owner::Server(host) => {
-                let small =
-                    catalog::file_state(path)?.is_none_or(|state| state.bytes <= IDLE_BYTES_MAX);
+                let small = is_object(path)
+                    && catalog::file_state(path)?.is_none_or(|state| state.bytes <= IDLE_BYTES_MAX);
                 let idle = if small {
                     host.while_idle(path, || read(Sharing::Alone))
                 } else {
                     None
                 };
-                Ok(idle.unwrap_or_else(|| read(Sharing::Shared)))
+                Ok(idle.unwrap_or_else(|| self.beside(path, || read(Sharing::Shared))))
             }
         }
+    }
+
+    fn beside<R>(&self, path: &Path, read: impl FnOnce() -> R) -> R {
+        *self.readers.lock().entry(path.to_owned()).or_default() += 1;
+        let _counted = Beside { place: self, path };
+        read()
     }
 
     /// `None`: the database is gone.
@@ -131,12 +176,13 @@ impl Place {
         interrupt: Interrupt,
         sink: Sink<'_>,
     ) -> Result<(), StoreError> {
-        // Not while its object cannot start: a query may take long.
-        let sharing = match self.owner {
-            Owner::Offline(_) => Sharing::Alone,
-            Owner::Server(_) => Sharing::Shared,
-        };
-        inspect::query(path, sharing, sql, interrupt, sink)
+        match self.owner {
+            Owner::Offline(_) => inspect::query(path, Sharing::Alone, sql, interrupt, sink),
+            // Not while its object cannot start: a query may take long.
+            Owner::Server(_) => self.beside(path, || {
+                inspect::query(path, Sharing::Shared, sql, interrupt, sink)
+            }),
+        }
     }
 
     /// Resets what is at `facets` of the object and keeps the databases for the caller. Not on an async thread.

@@ -8,6 +8,15 @@ const BAR_CHARS: u64 = 30;
 /// A terminal shows no more.
 const REDRAW: Duration = Duration::from_millis(100);
 
+/// A line on stdout. That nobody reads it is no reason to stop.
+pub fn say(line: &str) {
+    let _nobody_reads = writeln!(std::io::stdout(), "{line}");
+}
+
+fn tell(text: &str) {
+    let _nobody_looks = std::io::stderr().write_all(text.as_bytes());
+}
+
 pub struct Progress {
     what: &'static str,
     total: u64,
@@ -40,11 +49,10 @@ impl Progress {
             let due = self.drawn.is_none_or(|drawn| drawn.elapsed() >= REDRAW);
             if due || self.done >= self.total {
                 self.drawn = Some(Instant::now());
-                eprint!("\r{}\x1b[K", self.bar());
-                let _nobody_looks = std::io::stderr().flush();
+                tell(&format!("\r{}\x1b[K", self.bar()));
             }
         } else if let Some(line) = self.line() {
-            eprintln!("{line}");
+            tell(&format!("{line}\n"));
         }
     }
 
@@ -84,7 +92,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.drawn.is_some() {
-            eprintln!();
+            tell("\n");
         }
     }
 }

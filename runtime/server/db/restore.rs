@@ -8,7 +8,7 @@ use super::endpoint::Endpoint;
 use super::error::DbError;
 use super::manifest::{Entry, Manifest, content_path, copy_hashed, fault_of};
 use super::place::STAGING;
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::request::{FileName, Request, UploadPart};
 use facetd_store::admin::OfflineStore;
 use facetd_store::{StoreError, catalog};
@@ -71,11 +71,11 @@ fn one(restore: &Restore<'_>, manifest: &Manifest, address: &Address) -> Result<
         .collect();
     let uploads: Vec<&Path> = contents.iter().map(PathBuf::as_path).collect();
     Endpoint::open(restore.data_dir)?.ask(request, &uploads, &mut |_| Ok(()))?;
-    println!(
+    say(&format!(
         "restored {}/{id}: {} files",
         address.namespace,
         entries.len()
-    );
+    ));
     Ok(())
 }
 
@@ -155,12 +155,12 @@ fn everything(restore: &Restore<'_>, manifest: &Manifest) -> Result<(), DbError>
     remove(&staging)?;
     drop(store);
     let age = now_ms().saturating_sub(manifest.finished_ms) / 60_000;
-    println!(
+    say(&format!(
         "restored {} files to {}, as of {} UTC ({age} minutes ago)",
         manifest.files.len(),
         data_dir.display(),
         super::table::time(manifest.finished_ms)
-    );
+    ));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use super::endpoint::{Endpoint, Received};
 use super::error::DbError;
 use super::list::Listing;
 use super::manifest::{Manifest, content_path, fault_of};
-use super::progress::Progress;
+use super::progress::{Progress, say};
 use super::request::{FileName, Line, Request};
 use super::table::printable;
 use crate::exit::Code;
@@ -150,17 +150,17 @@ pub fn backup(folder: &Path) -> Result<Code, DbError> {
 
 fn report(files: usize, problems: &[Problem]) -> Code {
     for problem in problems {
-        println!(
+        say(&format!(
             "{}: {}\n  {}",
             printable(&problem.at, false),
             printable(&problem.what, false),
             problem.advice
-        );
+        ));
     }
     match problems.len() {
-        0 => println!("{files} files, all sound"),
-        1 => println!("{files} files, 1 problem"),
-        many => println!("{files} files, {many} problems"),
+        0 => say(&format!("{files} files, all sound")),
+        1 => say(&format!("{files} files, 1 problem")),
+        many => say(&format!("{files} files, {many} problems")),
     }
     if problems.is_empty() {
         Code::Ok
