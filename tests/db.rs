@@ -14,7 +14,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::process::{Ended, facetd, files_below, open_files, run};
+use crate::harness::process::{Ended, facetd, files_below, open_files, rss_mib, run, status_of};
 use crate::harness::{Project, Request, Server, wait_for};
 
 const SOON: Duration = Duration::from_secs(120);
@@ -476,6 +476,48 @@ fn reading_an_idle_object_leaves_no_log_beside_it() {
     db(data.path(), &["export", &root("one/app"), "-", "--sql"]);
     assert_eq!(files_below(&data.path().join("do"), ""), before);
     ask(&server, "/one/add/x");
+}
+
+#[test]
+fn a_large_result_does_not_fill_the_memory_of_the_server() {
+    let (project, data) = (project(), folder());
+    let server = serve(&project, data.path());
+    fill(&server);
+    let before = rss_mib(server.pid());
+    let views = "CREATE VIEW sorted AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 600000) SELECT i, hex(zeroblob(300)) || i % 1000 AS x FROM n ORDER BY x;
+        CREATE VIEW wide AS SELECT zeroblob(15000000) AS a, zeroblob(15000000) AS b, zeroblob(15000000) AS c;
+        CREATE VIEW large AS SELECT zeroblob(15000000) AS a FROM json_each('[' || rtrim(replace(hex(zeroblob(20)), '0', '0,'), ',') || ']');
+        CREATE VIEW huge AS SELECT zeroblob(17000000) AS a";
+    db(data.path(), &["query", &root("one"), views, "--write"]);
+    assert_eq!(
+        rows(
+            data.path(),
+            &root("one"),
+            "SELECT i FROM sorted LIMIT 1 OFFSET 599999"
+        )
+        .as_array()
+        .map(Vec::len),
+        Some(1)
+    );
+    refused(
+        data.path(),
+        &["query", &root("one"), "SELECT * FROM wide"],
+        7,
+        &["larger than 32 MiB"],
+    );
+    refused(
+        data.path(),
+        &["query", &root("one"), "SELECT * FROM huge"],
+        7,
+        &["too big"],
+    );
+    let shown = db(data.path(), &["query", &root("one"), "SELECT * FROM large"]);
+    assert!(shown.ends_with("(40 rows)\n"), "{shown}");
+    let peak = status_of(server.pid(), "VmHWM") / 1024;
+    assert!(
+        peak < before + 300,
+        "from {before} MiB to {peak} MiB: 360 MiB were sorted, 1200 MiB sent"
+    );
 }
 
 #[test]
@@ -1257,15 +1299,19 @@ fn the_socket_is_private_bounded_and_cleaned_up() {
     assert!(answer(b"{\"protocol\":1,\"do\":\"import\",\"database\":{\"namespace\":\"shop-Supervisor\",\"object\":\"x\"},\"force\":true,\"bytes\":3}\nabc").contains("not a sound"));
     let before = open_files(server.pid());
     // Clients that say nothing, or only half of something, take the places; HTTP goes on, and so do we when they go.
-    let silent: Vec<UnixStream> = (0..40)
-        .map(|n| {
+    let half = b"{\"protocol\":1,\"do\":\"import\",\"database\":{\"namespace\":\"n\",\"object\":\"x\"},\"force\":true,\"bytes\":900}\nabc";
+    let mut silent = Vec::new();
+    // In several goes: clients before them may still be leaving.
+    wait_for("all places are taken", SOON, || {
+        for n in 0..40 {
             let mut stream = UnixStream::connect(&socket).expect("the socket is there");
-            let half = b"{\"protocol\":1,\"do\":\"import\",\"database\":{\"namespace\":\"n\",\"object\":\"x\"},\"force\":true,\"bytes\":900}\nabc";
-            let _refused_meanwhile = stream.write_all(&half[..if n % 2 == 0 { half.len() } else { 20 }]);
-            stream
-        })
-        .collect();
-    refused(data.path(), &["ls"], 7, &["commands are at work"]);
+            let _refused_meanwhile =
+                stream.write_all(&half[..if n % 2 == 0 { half.len() } else { 20 }]);
+            silent.push(stream);
+        }
+        let ended = try_db(data.path(), &["ls"]);
+        ended.code == Some(7) && ended.stderr.contains("commands are at work")
+    });
     assert_eq!(ask(&server, "/one/list"), json!(["in one"]));
     drop(silent);
     wait_for("their places are free", SOON, || {

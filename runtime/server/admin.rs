@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -31,8 +31,9 @@ pub const SOCKET: &str = "facetd.sock";
 const PATH_BYTES_MAX: usize = 107;
 /// More clients at once are told to come back.
 const CONNECTIONS_MAX: usize = 16;
-/// Lines of an answer that wait for a slow client; then its query waits.
+/// Lines of an answer that wait for a slow client, and their KiB; then its query waits. A larger line waits alone.
 const LINES_WAITING_MAX: usize = 64;
+const KIB_WAITING_MAX: u32 = 8 << 10;
 /// How long a client may say nothing between requests, or take nothing of an answer.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long operations may go on after SIGTERM; then they are interrupted.
@@ -248,13 +249,24 @@ async fn answer(
         uploads.push(receive(reader, place, bytes).await?);
     }
     let gone = Arc::new(AtomicBool::new(false));
-    let (told, mut parts) = mpsc::channel::<Out>(LINES_WAITING_MAX);
+    let (told, mut parts) = mpsc::channel::<(Out, OwnedSemaphorePermit)>(LINES_WAITING_MAX);
+    let space = Arc::new(Semaphore::new(KIB_WAITING_MAX as usize));
     let mut working = {
         let (place, gone) = (place.clone(), gone.clone());
         let flag = gone.clone();
         let interrupt: Interrupt = Arc::new(move || flag.load(Ordering::Relaxed));
         tokio::task::spawn_blocking(move || {
-            let mut emit = |out| !gone.load(Ordering::Relaxed) && told.blocking_send(out).is_ok();
+            let runtime = tokio::runtime::Handle::current();
+            let mut emit = |out: Out| {
+                let kib = u32::try_from(out.bytes() >> 10).map_or(KIB_WAITING_MAX, |kib| {
+                    kib.saturating_add(1).min(KIB_WAITING_MAX)
+                });
+                let space = space.clone().acquire_many_owned(kib);
+                !gone.load(Ordering::Relaxed)
+                    && runtime
+                        .block_on(space)
+                        .is_ok_and(|space| told.blocking_send((out, space)).is_ok())
+            };
             perform(&place, request, uploads, &interrupt, &mut emit)
         })
     };
@@ -269,8 +281,8 @@ async fn answer(
     let passed_on = loop {
         let passed_on = tokio::select! {
             part = parts.recv() => match part {
-                Some(Out::Line(line)) => say(writer, &line).await,
-                Some(Out::Content(file, bytes)) => send(writer, file, bytes).await,
+                Some((Out::Line(line), _space)) => say(writer, &line).await,
+                Some((Out::Content(file, bytes), _space)) => send(writer, file, bytes).await,
                 None => break Ok(()),
             },
             () = &mut stop, if !interrupted => {

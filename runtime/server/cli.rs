@@ -32,6 +32,10 @@ pub enum Command {
 }
 
 #[derive(Args)]
+#[command(
+    after_help = "DATABASE is NAMESPACE/OBJECT[/FACET...]. OBJECT is an id as `ls` shows it (64 hex digits) or the name it was made \
+    from; `name:TEXT` for a name that looks like an id. A slash within a name is written %2F."
+)]
 pub struct DbArguments {
     /// The data directory. A facetd may be running on it.
     #[arg(long, global = true, default_value = ".facetd")]
@@ -40,8 +44,6 @@ pub struct DbArguments {
     pub command: DbCommand,
 }
 
-/// DATABASE is NAMESPACE/OBJECT[/FACET...]. OBJECT is an id (64 hex digits) or a name; `name:TEXT` for a name that
-/// looks like an id. Write a slash within a name as %2F.
 #[derive(Subcommand)]
 pub enum DbCommand {
     /// Namespaces, objects and facets, with sizes and the time of the last change (UTC).

@@ -154,6 +154,11 @@ pub fn prepare(from: &Path, to: &Path) -> Result<(), StoreError> {
     };
     convert().map_err(failed)?;
     target.close().map_err(|(_, error)| failed(error))?;
+    // Its object works under limits: a table with more columns, say, would make all of it unreadable there.
+    let database = Database::open(to, OpenOptions::default())?;
+    let usable = database.exec("SELECT count(*) FROM sqlite_schema", &[]);
+    usable.map_err(|error| unsound(format!("an object could not use it: {error}")))?;
+    database.close();
     sync_file(to)
 }
 
@@ -495,6 +500,17 @@ mod tests {
                 "{error:?}"
             );
         }
+        let columns: Vec<String> = (0..150).map(|n| format!("c{n}")).collect();
+        fs::remove_file(&from).unwrap();
+        let wide = Connection::open(&from).unwrap();
+        wide.execute_batch(&format!("CREATE TABLE t({})", columns.join(",")))
+            .unwrap();
+        wide.close().unwrap();
+        let error = prepare(&from, &to);
+        assert!(
+            matches!(error, Err(StoreError::Unsound { .. })),
+            "{error:?}"
+        );
         let error = prepare(at.dir.path(), &to);
         assert!(
             matches!(error, Err(StoreError::Unsound { .. })),

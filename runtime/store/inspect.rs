@@ -27,8 +27,9 @@ use crate::raw::GuardedConnection;
 use crate::template::{self, Header};
 use crate::value::{Row, RowSource};
 
-/// Larger values are refused by the reader: they would be in memory several times.
-const VALUE_BYTES_MAX: i32 = 64 << 20;
+/// What an object can store, too: a view of hostile code could make up larger values, and as many columns as it likes.
+const VALUE_BYTES_MAX: i32 = 16 << 20;
+const COLUMNS_MAX: i32 = 100;
 /// Other connections hold a database for a moment only.
 const BUSY_WAIT: Duration = Duration::from_secs(5);
 /// `integrity_check` stops after so many findings.
@@ -264,6 +265,9 @@ pub(crate) fn open_reader(
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 0)?;
         connection.set_limit(Limit::SQLITE_LIMIT_LENGTH, VALUE_BYTES_MAX)?;
+        connection.set_limit(Limit::SQLITE_LIMIT_COLUMN, COLUMNS_MAX)?;
+        // Ours is compiled to sort in memory. A query over hostile data may sort anything.
+        connection.execute_batch("PRAGMA temp_store=FILE")?;
         connection.busy_timeout(BUSY_WAIT)?;
         if let Some(interrupt) = interrupt {
             connection.progress_handler(INTERRUPT_POLL_OPS, Some(move || interrupt()))?;

@@ -24,9 +24,34 @@ pub enum Out {
     Content(File, u64),
 }
 
+impl Out {
+    /// About how much memory it takes.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Line(Line::Row(values)) => values.iter().map(bytes_of).sum(),
+            Self::Line(Line::Facets { entries, .. }) => {
+                entries.iter().map(|(_, name)| name.len() + 16).sum()
+            }
+            Self::Line(_) | Self::Content(..) => 0,
+        }
+    }
+}
+
+fn bytes_of(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len(),
+        Value::Object(special) => special.values().map(bytes_of).sum(),
+        _ => 16,
+    }
+}
+
 /// Where an answer goes; `false`: nobody listens any more.
 pub type Emit<'a> = &'a mut dyn FnMut(Out) -> bool;
 
+/// A view of hostile code may have rows of any size.
+const ROW_BYTES_MAX: usize = 32 << 20;
+/// Expressions in a schema can make a check as slow as they like.
+const CHECK_TIME_MAX: Duration = Duration::from_secs(600);
 /// A query may not ask for more.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -56,8 +81,12 @@ pub fn perform(
         }
         Request::Check { file } => {
             let path = path_of(place, &file)?;
-            let findings = match place.check(&path, gone) {
+            let findings = match place.check(&path, &until(gone, CHECK_TIME_MAX)) {
                 Ok(findings) => findings,
+                Err(StoreError::Interrupted) if !gone() => vec![format!(
+                    "could not be checked within {} minutes",
+                    CHECK_TIME_MAX.as_secs() / 60
+                )],
                 Err(StoreError::Interrupted) => return Err(StoreError::Interrupted.into()),
                 Err(_) if !path.exists() => Vec::new(), // deleted meanwhile
                 Err(error) => vec![error.to_string()],
@@ -232,7 +261,18 @@ fn query(
 ) -> Result<(), DbError> {
     let located = database.locate(place.data_dir(), false)?;
     let path = database_path(&located);
+    let mut too_large = false;
     let mut sink = |part: Part<'_>| {
+        if let Part::Row(row) = &part {
+            let bytes = row.iter().map(|value| match value {
+                ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
+                _ => 8,
+            });
+            too_large = bytes.sum::<usize>() > ROW_BYTES_MAX;
+            if too_large {
+                return false;
+            }
+        }
         emit(Out::Line(match part {
             Part::Columns(names) => Line::Columns(names.to_vec()),
             Part::Row(row) => Line::Row(row.iter().map(value_of).collect()),
@@ -242,9 +282,18 @@ fn query(
     if write {
         let number = located.storage_id.unwrap_or(located.known);
         let hold = place.hold(&located, &database.facets, &[number])?;
-        admin::write(&hold.files().database(number), sql, interrupt, &mut sink)?;
+        let written = admin::write(&hold.files().database(number), sql, interrupt, &mut sink);
+        if !too_large {
+            written?;
+        }
     } else {
         place.query(&path, sql, interrupt, &mut sink)?;
+    }
+    if too_large {
+        return Err(DbError::refused(format!(
+            "a row of the result is larger than {} MiB: ask for fewer columns, or for parts of them with substr(). Nothing was changed",
+            ROW_BYTES_MAX >> 20
+        )));
     }
     Ok(())
 }
