@@ -484,7 +484,7 @@ fn a_large_result_does_not_fill_the_memory_of_the_server() {
     let server = serve(&project, data.path());
     fill(&server);
     let before = rss_mib(server.pid());
-    let views = "CREATE VIEW sorted AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 600000) SELECT i, hex(zeroblob(300)) || i % 1000 AS x FROM n ORDER BY x;
+    let views = "CREATE VIEW many AS WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 600000) SELECT hex(zeroblob(300)) || i AS x FROM n;
         CREATE VIEW wide AS SELECT zeroblob(15000000) AS a, zeroblob(15000000) AS b, zeroblob(15000000) AS c;
         CREATE VIEW large AS SELECT zeroblob(15000000) AS a FROM json_each('[' || rtrim(replace(hex(zeroblob(20)), '0', '0,'), ',') || ']');
         CREATE VIEW huge AS SELECT zeroblob(17000000) AS a";
@@ -493,11 +493,9 @@ fn a_large_result_does_not_fill_the_memory_of_the_server() {
         rows(
             data.path(),
             &root("one"),
-            "SELECT i FROM sorted LIMIT 1 OFFSET 599999"
-        )
-        .as_array()
-        .map(Vec::len),
-        Some(1)
+            "SELECT count(DISTINCT x) FROM many"
+        ),
+        json!([[600_000]])
     );
     refused(
         data.path(),
@@ -516,7 +514,7 @@ fn a_large_result_does_not_fill_the_memory_of_the_server() {
     let peak = status_of(server.pid(), "VmHWM") / 1024;
     assert!(
         peak < before + 300,
-        "from {before} MiB to {peak} MiB: 360 MiB were sorted, 1200 MiB sent"
+        "from {before} MiB to {peak} MiB: 360 MiB were set apart, 1200 MiB sent"
     );
 }
 
@@ -974,6 +972,54 @@ fn one_object_is_restored_while_the_others_go_on() {
         }
     }
     assert!(db(data.path(), &["verify"]).contains("all sound"));
+}
+
+#[test]
+fn an_object_that_is_restored_while_it_works_stays_of_one_piece() {
+    let (project, data, to) = (project(), folder(), folder());
+    let mut server = serve(&project, data.path());
+    fill(&server);
+    let backup = to.path().join("b");
+    db(data.path(), &["backup", text(&backup)]);
+    let (address, stop, made) = (server.address(), AtomicBool::new(false), AtomicU64::new(0));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                // New facets all the time, under new names; being reset is no answer to worry about.
+                while !stop.load(Ordering::Relaxed) {
+                    let name = made.load(Ordering::Relaxed);
+                    let answer = Request::get(&format!("/one/facet/f{name}/add/x")).send(address);
+                    if answer.is_ok_and(|answer| answer.status == 200) {
+                        made.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        for _ in 0..8 {
+            let before = made.load(Ordering::Relaxed);
+            wait_for("facets are made", SOON, || {
+                made.load(Ordering::Relaxed) > before + 2
+            });
+            let ended = try_db(
+                data.path(),
+                &["restore", text(&backup), "--only", &root("one"), "--force"],
+            );
+            if ended.code != Some(0) {
+                stop.store(true, Ordering::Relaxed);
+                panic!("{}", ended.both());
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(ask(&server, "/one/facet/app/list"), json!(["in the facet"]));
+    assert_eq!(server.sigterm(), Some(0));
+    let ended = try_db(data.path(), &["verify"]);
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "every facet has its name: {}",
+        ended.both()
+    );
 }
 
 #[test]
