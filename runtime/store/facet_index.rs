@@ -15,6 +15,7 @@ use crate::sync::sync_directory;
 const MAGIC: [u8; 8] = 0xC4CD_CE5B_C5B0_EF57_u64.to_le_bytes();
 
 /// The index of one root object. The root itself is id 0.
+#[derive(Default)]
 pub struct FacetIndex {
     path: PathBuf,
     /// `None` until the first id is assigned, if there was no file.

@@ -11,7 +11,7 @@ use facetd_store::catalog::FileState;
 use facetd_store::inspect::Part;
 use facetd_store::{FacetIndex, Interrupt, ObjectFiles, StoreError, ValueRef, admin, catalog};
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -396,7 +396,7 @@ fn restore_object(
     if !force && !stored()?.is_empty() {
         return Err(in_the_way());
     }
-    let mut prepared = Vec::new();
+    let mut prepared = BTreeMap::new();
     for (number, uploaded) in parts {
         let staged = match number {
             Some(_) => {
@@ -409,7 +409,7 @@ fn restore_object(
                 uploaded
             }
         };
-        prepared.push((number, staged));
+        prepared.insert(number, staged);
     }
     // The root object first: without it no facet can start, so the list cannot grow after that.
     let root = place.hold(&located, &[], &[0])?;
@@ -417,28 +417,28 @@ fn restore_object(
     if !force && !before.is_empty() {
         return Err(in_the_way());
     }
-    let uploaded = prepared.iter().filter_map(|(number, _)| *number);
-    let numbers: BTreeSet<u16> = before.iter().copied().chain(uploaded).collect();
-    let facets: Vec<u16> = numbers
-        .iter()
-        .copied()
-        .filter(|number| *number > 0)
+    // A facet that was just given its number may be about to make its file: hold every number there is.
+    let (index, _) = FacetIndex::look(&located.files.index()).unwrap_or_default();
+    let named = (1..=u16::MAX)
+        .zip(index.entries())
+        .map(|(number, _)| number);
+    let uploaded: BTreeSet<u16> = prepared.keys().copied().flatten().collect();
+    let facets: BTreeSet<u16> = before
+        .into_iter()
+        .chain(named)
+        .chain(uploaded.iter().copied())
         .collect();
+    let facets: Vec<u16> = facets.into_iter().filter(|number| *number > 0).collect();
     let _facets = place.hold(&located, &[], &facets)?;
+    let numbers: BTreeSet<u16> = stored()?.union(&uploaded).copied().collect();
     let files = root.files();
     for number in &numbers {
-        let new = prepared
-            .iter()
-            .find(|(uploaded, _)| *uploaded == Some(*number));
-        match new {
-            Some((_, staged)) => admin::replace_database(files, *number, staged.path())?,
+        match prepared.get(&Some(*number)) {
+            Some(staged) => admin::replace_database(files, *number, staged.path())?,
             None => files.remove_database(*number)?,
         }
     }
-    let index = prepared
-        .iter()
-        .find(|(number, _)| number.is_none())
-        .map(|(_, staged)| staged.path());
+    let index = prepared.get(&None).map(Staged::path);
     root.replace_index(|| admin::replace_index(files, index))?;
     Ok(())
 }
