@@ -16,7 +16,7 @@ fn tests() -> PathBuf {
 }
 
 /// `write` or `read` by workerd over `data`.
-fn workerd(command: &str, data: &Path, kill: bool) -> Value {
+pub fn workerd(command: &str, data: &Path, kill: bool) -> Value {
     workerd_with("state", command, data, kill)
 }
 

@@ -5,6 +5,7 @@ mod bad_input;
 mod browser;
 mod conformance;
 mod crash;
+mod db;
 mod disk;
 mod harness;
 mod history;

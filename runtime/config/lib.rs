@@ -33,7 +33,7 @@ use std::path::Path;
 
 pub use compatibility::{Compatibility, CompatibilityError, SUPPORTED_DATE};
 pub use error::ConfigError;
-pub use migration_log::{MigrationReport, apply_migrations};
+pub use migration_log::{MigrationReport, apply_migrations, check_migration_log};
 pub use migrations::{ClassMap, DeletedClass, Migration, RenamedClass};
 pub use project::{
     AssetsConfig, ClassBinding, DevConfig, Durability, DurableClass, HistoryConfig, KvBinding,

@@ -94,6 +94,14 @@ pub fn apply_migrations(
     Ok(report)
 }
 
+/// Can the log of migrations of a data directory be read? A missing one can.
+///
+/// # Errors
+/// `Syntax`, `Invalid`, `Io`.
+pub fn check_migration_log(data_dir: &Path) -> Result<(), ConfigError> {
+    Log::read(data_dir).map(drop)
+}
+
 /// A class whose key changed would find its storage empty: its history was rewritten. Only a
 /// migration that is still to be applied may give its name to another class.
 fn refuse_changed_keys(worker: &WorkerConfig, entry: &WorkerLog) -> Result<(), ConfigError> {

@@ -42,11 +42,21 @@ impl ObjectTree {
         f(index.as_mut().expect("just opened"))
     }
 
+    /// Runs `replace`, which exchanges the index file; what was read of the old one is forgotten.
+    pub fn replace_index(
+        &self,
+        replace: impl FnOnce() -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut index = self.index.lock();
+        *index = None;
+        replace()
+    }
+
     fn known_id(&self, parent: u16, name: &str) -> Result<Option<u16>, StoreError> {
         self.with_index(|index| Ok(index.get(parent, name)))
     }
 
-    fn assign_id(&self, parent: u16, name: &str) -> Result<u16, StoreError> {
+    pub fn assign_id(&self, parent: u16, name: &str) -> Result<u16, StoreError> {
         self.with_index(|index| {
             if index.get(parent, name).is_none() {
                 self.check_unused(index)?;

@@ -84,6 +84,8 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
+    /// By unique key.
+    namespaces: HashMap<String, Namespace>,
 }
 
 /// Heap of an isolate without a limit of its own.
@@ -143,17 +145,19 @@ impl Host {
             })
             .collect();
         let builder = Builder::new(&inner, Arc::new(network), project)?;
-        let mut namespaces: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
-        namespaces.sort_by_key(|namespace| namespace.number());
-        let namespaces = namespaces.iter().map(Arc::downgrade).collect();
+        let mut listed: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
+        listed.sort_by_key(|namespace| namespace.number());
+        let listed = listed.iter().map(Arc::downgrade).collect();
         inner
             .alarms
-            .open(namespaces, inner.log.clone(), inner.options.fsync)?;
+            .open(listed, inner.log.clone(), inner.options.fsync)?;
+        let namespaces = builder.by_key();
         let workers = builder.build()?;
         Ok(Self {
             inner,
             workers,
             classes,
+            namespaces,
         })
     }
 
@@ -203,6 +207,19 @@ impl Host {
         }
         self.inner.alarms.start(&self.inner.runtime);
         Ok(main.unwrap_or_default())
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<HostInner> {
+        &self.inner
+    }
+
+    /// The namespace with this unique key, if a worker of the project has it.
+    pub(crate) fn namespace(&self, key: &str) -> Option<&Namespace> {
+        self.namespaces.get(key)
+    }
+
+    pub fn data_dir(&self) -> &std::path::Path {
+        &self.inner.options.data_dir
     }
 
     /// Has a few isolates made for workers that will be loaded.
@@ -326,6 +343,13 @@ impl<'a> Builder<'a> {
             namespaces,
             loaders: HashMap::new(),
         })
+    }
+
+    fn by_key(&self) -> HashMap<String, Namespace> {
+        self.namespaces
+            .values()
+            .map(|namespace| (namespace.0.key().as_str().to_owned(), namespace.clone()))
+            .collect()
     }
 
     fn build(mut self) -> Result<Vec<Arc<Worker>>, HostError> {

@@ -8,6 +8,7 @@
 mod alarm_list;
 mod alarms;
 mod facets;
+mod held;
 mod host;
 mod incarnation;
 mod loader;
@@ -20,6 +21,7 @@ mod wire;
 mod worker;
 
 pub use facetd_store::Retention;
+pub use held::{Held, HoldError};
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};
 pub use loader::limits_of;
 pub use socket::{Role, carry, derive_accept_key};

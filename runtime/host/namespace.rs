@@ -60,7 +60,13 @@ impl NamespaceInner {
         &self.key
     }
 
-    fn tree(&self, id: ObjectId) -> Arc<ObjectTree> {
+    /// The object's present life, if it has one.
+    pub fn alive(&self, id: &ObjectId) -> Option<Arc<Incarnation>> {
+        let objects = self.objects.lock();
+        objects.get(id).and_then(|(_, object)| object.upgrade())
+    }
+
+    pub fn tree(&self, id: ObjectId) -> Arc<ObjectTree> {
         let mut trees = self.trees.lock();
         if let Some(tree) = trees.get(&id).and_then(Weak::upgrade) {
             return tree;

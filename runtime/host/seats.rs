@@ -42,6 +42,21 @@ impl Seats {
         true
     }
 
+    /// Gives `path` to `holder` if nobody has it.
+    pub fn take_if_free(&self, path: &Path, holder: u64) -> bool {
+        let mut seats = self.0.lock();
+        if seats.contains_key(path) {
+            return false;
+        }
+        let seat = Seat {
+            holder,
+            stuck: false,
+            waiting: VecDeque::new(),
+        };
+        seats.insert(path.to_owned(), seat);
+        true
+    }
+
     /// `holder` cannot leave `path` for now.
     pub fn mark_stuck(&self, path: &Path, holder: u64) {
         if let Some(seat) = self.0.lock().get_mut(path)
@@ -224,5 +239,7 @@ mod tests {
         seats.leave(path, 3);
         seats.leave(path, 3);
         assert!(seats.0.lock().is_empty(), "nothing is left behind");
+        assert!(seats.take_if_free(path, 4), "nobody has it");
+        assert!(!seats.take_if_free(path, 5), "now somebody has");
     }
 }

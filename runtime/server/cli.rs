@@ -27,6 +27,95 @@ pub enum Command {
     Serve(ServeArguments),
     /// Run the `test(controller, env, ctx)` handlers of a project.
     Test(TestArguments),
+    /// Look after the data: list, query, export, import, back up, restore, verify.
+    Db(DbArguments),
+}
+
+#[derive(Args)]
+#[command(
+    after_help = "DATABASE is NAMESPACE/OBJECT[/FACET...]. OBJECT is an id as `ls` shows it (64 hex digits) or the name it was made \
+    from; `name:TEXT` for a name that looks like an id. A slash within a name is written %2F."
+)]
+pub struct DbArguments {
+    /// The data directory. A facetd may be running on it.
+    #[arg(long, global = true, default_value = ".facetd")]
+    pub data: PathBuf,
+    #[command(subcommand)]
+    pub command: DbCommand,
+}
+
+#[derive(Subcommand)]
+pub enum DbCommand {
+    /// Namespaces, objects and facets, with sizes and the time of the last change (UTC).
+    Ls {
+        /// Only this NAMESPACE, or NAMESPACE/OBJECT.
+        only: Option<String>,
+        #[arg(long)]
+        json: bool,
+    },
+    /// Run SQL against the database of an object or facet. Read-only unless --write.
+    Query {
+        /// NAMESPACE/OBJECT[/FACET...]
+        database: String,
+        /// One or more statements; without it they are read from stdin.
+        sql: Option<String>,
+        /// Allow changes: all statements are committed together, or none. The object is reset first if it is running.
+        #[arg(long)]
+        write: bool,
+        /// All values in full, as JSON: one object with columns and rows per statement.
+        #[arg(long)]
+        json: bool,
+        /// Stop after so many seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+        timeout: u64,
+    },
+    /// Write a database to a SQLite file, or as SQL.
+    Export {
+        /// NAMESPACE/OBJECT[/FACET...]
+        database: String,
+        /// The file; with --sql, `-` is stdout.
+        to: PathBuf,
+        /// A dump instead of a SQLite file.
+        #[arg(long)]
+        sql: bool,
+        /// Replace the file if there is one.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Replace a database by the contents of a SQLite file or a dump. Objects and facets that are not there are made.
+    Import {
+        /// NAMESPACE/OBJECT[/FACET...]
+        database: String,
+        /// The file; with --sql, `-` is stdin.
+        from: PathBuf,
+        /// The file is an SQL dump.
+        #[arg(long)]
+        sql: bool,
+        /// Replace the database if there is one.
+        #[arg(long)]
+        force: bool,
+    },
+    /// Copy everything to a folder, also while a facetd runs. A second time, only what changed.
+    Backup {
+        /// An empty folder, or that of an earlier backup.
+        to: PathBuf,
+    },
+    /// Bring a backup back: everything, while no facetd runs; or one object at any time.
+    Restore {
+        /// The folder of a backup.
+        from: PathBuf,
+        /// Replace what is there.
+        #[arg(long)]
+        force: bool,
+        /// Only this NAMESPACE/OBJECT, with its facets.
+        #[arg(long, value_name = "NAMESPACE/OBJECT")]
+        only: Option<String>,
+    },
+    /// Check every database, index and file name. Exits with 8 if something is wrong.
+    Verify {
+        /// The folder of a backup, instead of the data directory.
+        backup: Option<PathBuf>,
+    },
 }
 
 #[derive(Args)]

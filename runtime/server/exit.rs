@@ -1,5 +1,6 @@
 //! How the process ends. The README documents the same table.
 
+use crate::db::error::DbError;
 use facetd_config::ConfigError;
 use facetd_host::HostError;
 use std::fmt;
@@ -23,6 +24,10 @@ pub enum Code {
     Address = 5,
     /// The data directory is in use, not writable or unreadable.
     Data = 6,
+    /// `db`: what was named is not there, or what was asked was refused or failed in SQLite.
+    Refused = 7,
+    /// `db verify` found problems.
+    Unsound = 8,
 }
 
 impl From<Code> for ExitCode {
@@ -39,6 +44,7 @@ pub enum Stopped {
     Address(SocketAddr, io::Error),
     Usage(String),
     Io(&'static str, io::Error),
+    Db(DbError),
 }
 
 impl Stopped {
@@ -50,6 +56,7 @@ impl Stopped {
             Self::Host(HostError::Network(_)) | Self::Io(..) => Code::Failed,
             Self::Address(..) => Code::Address,
             Self::Usage(_) => Code::Usage,
+            Self::Db(error) => error.code(),
         }
     }
 }
@@ -68,6 +75,7 @@ impl fmt::Display for Stopped {
             Self::Address(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Usage(text) => f.write_str(text),
             Self::Io(what, error) => write!(f, "{what}: {error}"),
+            Self::Db(error) => error.fmt(f),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! The `facetd` binary: command line, logs, and what the process says when it ends.
 
+mod admin;
 mod cli;
+mod db;
 mod exit;
 mod http;
 mod serve;
@@ -19,6 +21,7 @@ fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Test(arguments) => test_command::run(&arguments),
+        Command::Db(arguments) => db::run(&arguments),
     };
     match ended {
         Ok(code) => code.into(),

@@ -1,5 +1,6 @@
 //! `facetd serve`: a project over HTTP, until SIGTERM or Ctrl-C.
 
+use crate::admin::Admin;
 use crate::cli::{Durability, ServeArguments};
 use crate::exit::{Code, Stopped};
 use crate::http;
@@ -124,11 +125,19 @@ async fn serve(
         signal(SignalKind::terminate()).map_err(|e| Stopped::Io("SIGTERM cannot be handled", e))?;
     let mut interrupt =
         signal(SignalKind::interrupt()).map_err(|e| Stopped::Io("SIGINT cannot be handled", e))?;
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let admin = match Admin::open(host.clone()) {
+        Ok(admin) => Some(tokio::spawn(admin.serve(stopping.clone()))),
+        Err(error) => {
+            // A file system without sockets, say. Serving goes on.
+            tracing::warn!("`facetd db` cannot reach this server: {error}");
+            None
+        }
+    };
     println!("facetd listening on http://{address}");
     // A closed stdout is no reason to stop serving.
     let _flushed = std::io::stdout().flush();
     host.warm_up();
-    let (stop, stopping) = tokio::sync::watch::channel(false);
     let server = tokio::spawn(http::serve(listener, host.main(), stopping));
     tokio::select! {
         _ = terminate.recv() => tracing::info!("SIGTERM: no new connections, finishing what runs"),
@@ -140,6 +149,9 @@ async fn serve(
             "requests still run after {} s and are cut off",
             DRAIN.as_secs()
         );
+    }
+    if let Some(admin) = admin {
+        let _admin_ended = admin.await; // bounded: see `admin.rs`
     }
     let stopped = tokio::task::spawn_blocking(move || host.shutdown());
     if stopped.await.is_err() {

@@ -48,6 +48,8 @@ pub(crate) enum Write {
 #[derive(Default)]
 pub(crate) struct Authorizer {
     internal: Arc<AtomicBool>,
+    /// The statements are an operator's, who may read everything and change nothing.
+    reader: bool,
     notes: RefCell<Notes>,
     noting: Cell<bool>,
 }
@@ -65,6 +67,14 @@ impl Drop for Internally<'_> {
 }
 
 impl Authorizer {
+    /// For a connection that only reads, tables of ours included.
+    pub(crate) fn reader() -> Self {
+        Self {
+            reader: true,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn internally(&self) -> Internally<'_> {
         Internally {
             flag: &self.internal,
@@ -94,9 +104,62 @@ impl Authorizer {
         if self.noting.get() {
             note(&mut self.notes.borrow_mut(), action);
         }
-        allows_user(action)
+        if self.reader {
+            allows_reader(action)
+        } else {
+            allows_user(action)
+        }
     }
 }
+
+/// No pragma that sets anything: on a connection that happens to be the only one, `journal_mode` or `wal_checkpoint` would
+/// take the log away from the database's owner.
+fn allows_reader(action: &Action<'_>) -> bool {
+    match action.code {
+        ffi::SQLITE_SELECT | ffi::SQLITE_RECURSIVE | ffi::SQLITE_READ => true,
+        ffi::SQLITE_FUNCTION => {
+            let name = action.second.unwrap_or_default();
+            !listed(&["load_extension", "fts3_tokenizer"], name)
+        }
+        ffi::SQLITE_PRAGMA => match action.second {
+            None => listed(READING_PRAGMAS, action.first.unwrap_or_default()),
+            Some(_) => listed(ASKING_PRAGMAS, action.first.unwrap_or_default()),
+        },
+        _ => false,
+    }
+}
+
+/// Pragmas that, without a value, only tell.
+const READING_PRAGMAS: &[&str] = &[
+    "application_id",
+    "compile_options",
+    "data_version",
+    "encoding",
+    "foreign_key_check",
+    "freelist_count",
+    "integrity_check",
+    "journal_mode",
+    "page_count",
+    "page_size",
+    "quick_check",
+    "schema_version",
+    "table_list",
+    "user_version",
+];
+
+/// Pragmas whose value says what is asked about.
+const ASKING_PRAGMAS: &[&str] = &[
+    "foreign_key_check",
+    "foreign_key_list",
+    "index_info",
+    "index_list",
+    "index_xinfo",
+    "integrity_check",
+    "quick_check",
+    "table_info",
+    "table_list",
+    "table_xinfo",
+];
 
 fn note(notes: &mut Notes, action: &Action<'_>) {
     let table = || action.first.unwrap_or_default().to_owned();

@@ -31,7 +31,7 @@ use crate::{SqlValue, StoreError, restore, sync_directory};
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
 /// The progress handler is asked after this many steps of SQLite's virtual machine, some ten microseconds.
-const INTERRUPT_POLL_OPS: i32 = 1000;
+pub(crate) const INTERRUPT_POLL_OPS: i32 = 1000;
 /// SQL text whose statements are kept prepared, as in workerd.
 const CACHED_SQL_BYTES_MAX: usize = 1 << 20;
 
@@ -323,6 +323,23 @@ impl Database {
             Some(prepared) => inner.run_bound(prepared, bindings, Author::User),
             None => inner.exec_text(sql, bindings),
         }
+    }
+
+    /// Runs the first statement of `sql` to its first row; returns its cursor and what follows it. `None`: there is none.
+    ///
+    /// # Errors
+    /// As [`Self::exec`]; also `Sql` if the statement has parameters.
+    pub fn exec_next<'a>(&self, sql: &'a str) -> Result<Option<(Cursor, &'a str)>, StoreError> {
+        let inner = &self.0;
+        inner.check_usable()?;
+        if is_blank(sql) {
+            return Ok(None);
+        }
+        let Some((prepared, tail)) = inner.prepare_first(sql, "")? else {
+            return Ok(None);
+        };
+        let cursor = inner.run_bound(prepared, &[], Author::User)?;
+        Ok(Some((cursor, tail)))
     }
 
     /// The database's size in bytes, free pages not counted.

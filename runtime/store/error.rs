@@ -122,6 +122,18 @@ pub enum StoreError {
     #[error("data directory {path} is in use by another facetd{}", pid.map(|pid| format!(" (process {pid})")).unwrap_or_default(), path = path.display())]
     DataDirInUse { path: PathBuf, pid: Option<u32> },
 
+    /// There is no data directory.
+    #[error("there is no data directory {path}", path = path.display())]
+    NoDataDir { path: PathBuf },
+
+    /// A statement of a reader would change the database.
+    #[error("the statement would change the database")]
+    ReadOnly,
+
+    /// A file that was given to us as a database is none, or its contents contradict each other.
+    #[error("{path} is not a sound SQLite database: {finding}", path = path.display())]
+    Unsound { path: PathBuf, finding: String },
+
     /// The data directory cannot be created or written.
     #[error("data directory {path} is not writable", path = path.display())]
     DataDirNotWritable {
@@ -189,6 +201,9 @@ impl StoreError {
             | Self::FacetNameLength { .. }
             | Self::UnknownParent { .. }
             | Self::DataDirInUse { .. }
+            | Self::NoDataDir { .. }
+            | Self::ReadOnly
+            | Self::Unsound { .. }
             | Self::DataDirNotWritable { .. } => None,
         }
     }

@@ -16,6 +16,7 @@ use crate::{StoreError, sync_directory};
 const MAGIC: [u8; 8] = 0xC4CD_CE5B_C5B0_EF57_u64.to_le_bytes();
 
 /// The index of one root object. The root itself is id 0.
+#[derive(Default)]
 pub struct FacetIndex {
     path: PathBuf,
     log: Option<CommitLog>,
@@ -92,6 +93,38 @@ impl FacetIndex {
     #[must_use]
     pub fn is_torn(&self) -> bool {
         self.torn
+    }
+
+    /// Reads the index at `path` and changes nothing: for those who only look. Also returns how many bytes at its end are not
+    /// valid: what a crash left, or an entry that is being written.
+    ///
+    /// # Errors
+    /// As [`Self::open`]. An absent file is an empty index.
+    pub fn look(path: &Path) -> Result<(Self, usize), StoreError> {
+        let mut index = Self {
+            path: path.to_owned(),
+            ..Self::default()
+        };
+        let bytes = match std::fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok((index, 0)),
+            Err(error) => return Err(StoreError::io("read", path)(error)),
+        };
+        if bytes.len() <= MAGIC.len() {
+            return Ok((index, 0)); // started and never used
+        }
+        let Some(entries) = bytes.strip_prefix(&MAGIC) else {
+            return Err(StoreError::NotAFacetIndex {
+                path: path.to_owned(),
+            });
+        };
+        let valid = index.read_entries(entries);
+        Ok((index, entries.len() - valid))
+    }
+
+    /// The parent and the name of every id, 1 first.
+    pub fn entries(&self) -> impl Iterator<Item = (u16, &str)> {
+        self.facets.iter().map(|(parent, name)| (*parent, &**name))
     }
 
     /// Takes in entries up to the first invalid one; returns how many bytes they are.

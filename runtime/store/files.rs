@@ -6,17 +6,19 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use rusqlite::backup::{Backup, StepResult};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::inspect::copy_pages;
 use crate::log::CommitLog;
 use crate::{FacetIndex, StoreError, sync_directory, template};
 
+/// Ends the name of a copy that is being made. Nobody looks for such a file.
+pub(crate) const UNFINISHED: &str = ".copying";
+
 /// `<dir>/<hex>.sqlite`, `<dir>/<hex>.<n>.sqlite`, `<dir>/<hex>.facets`: workerd's names.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ObjectFiles {
     dir: PathBuf,
     hex_id: String,
@@ -33,6 +35,32 @@ impl ObjectFiles {
         }
     }
 
+    /// The same files, written through `log`.
+    #[must_use]
+    pub fn with_log(&self, log: CommitLog) -> Self {
+        Self {
+            log: Some(log),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn log(&self) -> Option<&CommitLog> {
+        self.log.as_ref()
+    }
+
+    /// Makes the index durable as it is, so that nothing logged of it counts any more.
+    pub(crate) fn settle_index(&self) -> Result<(), StoreError> {
+        let Some(log) = &self.log else {
+            return Ok(());
+        };
+        let path = self.index();
+        match fs::File::open(&path).and_then(|file| file.sync_all()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            other => other.map_err(StoreError::io("sync", &path))?,
+        }
+        log.rebase(&path)
+    }
+
     /// The facet index of the object.
     ///
     /// # Errors
@@ -47,6 +75,12 @@ impl ObjectFiles {
     /// `SyncFailed`.
     pub fn flush(&self) -> Result<(), StoreError> {
         self.log.as_ref().map_or(Ok(()), CommitLog::flush)
+    }
+
+    /// The folder they are in.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.dir
     }
 
     /// The database of the root object (0) or of a facet.
@@ -146,7 +180,7 @@ impl ObjectFiles {
             self.remove_database(dst)?;
             return Ok(0);
         }
-        let temporary = beside(&to, ".copying");
+        let temporary = beside(&to, UNFINISHED);
         let result = back_up(&from, &temporary).and_then(|bytes| {
             self.remove_database(dst)?;
             fs::rename(&temporary, &to).map_err(StoreError::io("rename", &temporary))?;
@@ -193,17 +227,13 @@ fn remove_files(path: &Path) -> Result<bool, StoreError> {
     Ok(removed)
 }
 
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
 }
 
 fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
-    let failed = |path: &Path| {
-        let path = path.to_owned();
-        move |error| StoreError::from_sqlite(error, &path, false)
-    };
     match fs::remove_file(to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {
             return Err(StoreError::io("remove", to)(error));
@@ -215,38 +245,12 @@ fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
         from,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )
-    .map_err(failed(from))?;
+    .map_err(|error| StoreError::from_sqlite(error, from, false))?;
     // Closing must not checkpoint what may not be durable yet.
     source
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
-        .map_err(failed(from))?;
-    let mut target = Connection::open_with_flags(
-        to,
-        OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )
-    .map_err(failed(to))?;
-    // A crash leaves a file with a name nobody looks for, so neither journal nor syncs are needed on the way.
-    target
-        .execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-        .map_err(failed(to))?;
-    {
-        let backup = Backup::new(&source, &mut target).map_err(failed(to))?;
-        // One step: a snapshot. A step per some pages would start over at every commit in between.
-        let mut attempts = 0;
-        while backup.step(-1).map_err(failed(from))? != StepResult::Done {
-            attempts += 1;
-            if attempts > 100 {
-                return Err(StoreError::DatabaseIo {
-                    path: from.to_owned(),
-                    message: "the database stays locked".to_owned(),
-                });
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-    drop(target);
+        .map_err(|error| StoreError::from_sqlite(error, from, false))?;
+    copy_pages(&source, from, to)?;
     let file = fs::File::open(to).map_err(StoreError::io("open", to))?;
     file.sync_all().map_err(StoreError::io("sync", to))?;
     Ok(file

@@ -10,6 +10,7 @@
 //! | `log/` | [`CommitLog`], [`CommitTicket`]: the log that makes the commits of all databases durable together |
 //! | `restore.rs` | bookmarks and point-in-time recovery |
 //! | `template.rs` | the bytes a new database starts with |
+//! | `catalog.rs`, `inspect.rs`, `dump.rs`, `admin.rs` | for `facetd db`: what is stored; reading it; as SQL text; changing it |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
 //!
 //! Needs neither V8 nor tokio. Files are plain SQLite with workerd's names and tables, so each opens the other's.
@@ -22,14 +23,18 @@
 
 #![deny(unsafe_code)] // except `raw`, which says why
 
+pub mod admin;
 mod alarm_list;
 mod authorizer;
+pub mod catalog;
 mod cursor;
 mod data_dir_lock;
 mod database;
+pub mod dump;
 mod error;
 mod facet_index;
 mod files;
+pub mod inspect;
 mod kv;
 mod log;
 mod raw;

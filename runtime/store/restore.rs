@@ -114,35 +114,51 @@ pub(crate) fn restore(
 ) -> Result<(), StoreError> {
     let past = Scratch::new(log);
     log.make_past(file, moment, &past.0)?;
-    let failed = |error| StoreError::from_sqlite(error, path, false);
+    let failed = |error| StoreError::from_sqlite(error, &past.0, false);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    {
-        // A request that was pending then is not one now.
-        let past = Connection::open_with_flags(&past.0, flags).map_err(failed)?;
-        let asks = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
-        let has: bool = past.query_row(asks, [], |row| row.get(0)).map_err(failed)?;
-        if has {
-            let delete = format!("DELETE FROM _cf_METADATA WHERE key = {REQUEST_KEY}");
-            past.execute_batch(&delete).map_err(failed)?;
-        }
+    let source = Connection::open_with_flags(&past.0, flags).map_err(failed)?;
+    // A request that was pending then is not one now.
+    let asks = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
+    let has: bool = source
+        .query_row(asks, [], |row| row.get(0))
+        .map_err(failed)?;
+    if has {
+        let delete = format!("DELETE FROM _cf_METADATA WHERE key = {REQUEST_KEY}");
+        source.execute_batch(&delete).map_err(failed)?;
     }
-    let mut target = Connection::open_with_flags(path, flags).map_err(failed)?;
+    overwrite(log, path, &source, true)
+}
+
+/// Puts what `source` holds in place of everything in the database at `path`, which nobody has open: one commit, durable on
+/// return. `restored`: it is a past state.
+///
+/// # Errors
+/// SQLite's or the disk's; the database is as before, unless `SyncFailed`.
+pub(crate) fn overwrite(
+    log: &CommitLog,
+    path: &Path,
+    source: &Connection,
+    restored: bool,
+) -> Result<(), StoreError> {
+    let failed = |error| StoreError::from_sqlite(error, path, false);
+    let file = log.attach(path, false).file;
     let frames = Arc::new(AtomicU32::new(0));
-    let seen = frames.clone();
-    let prepare = |target: &mut Connection| {
+    let replaced = (|| {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let mut target = Connection::open_with_flags(path, flags)?;
+        let seen = frames.clone();
         target.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         target.execute_batch("PRAGMA synchronous=NORMAL")?;
         target.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
             seen.store(u32::try_from(count).unwrap_or(0), Ordering::Release);
             Ok(())
-        }))
-    };
-    prepare(&mut target).map_err(failed)?;
-    let committing = file.committing.lock();
-    replace_by(&past.0, &mut target).map_err(failed)?;
-    let ticket = log.commit(file, frames.load(Ordering::Acquire), None, true);
-    drop(committing);
-    drop(ticket);
-    drop(target);
-    log.wait_for(file)
+        }))?;
+        let _committing = file.committing.lock();
+        replace_by(source, &mut target)?;
+        drop(log.commit(&file, frames.load(Ordering::Acquire), None, restored));
+        Ok(())
+    })();
+    let durable = replaced.map_err(failed).and_then(|()| log.wait_for(&file));
+    log.detach(&file, false);
+    durable
 }

@@ -479,6 +479,8 @@ fn add(
             changes.entries.push((time_us, raw));
             length
         }
+        // Not of a facet index.
+        Record::Removed { name } | Record::Base { name } if !name.ends_with(".sqlite") => 0,
         Record::Removed { name } => {
             let gone = Pending {
                 removed: true,
@@ -725,10 +727,8 @@ fn copy_into(source: &Connection, target: &Path) -> Result<(), StoreError> {
 }
 
 /// Puts what is in `source` in place of everything in the database of `target`, as one commit.
-pub(crate) fn replace_by(source: &Path, target: &mut Connection) -> rusqlite::Result<()> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(source, flags)?;
-    let backup = Backup::new(&source, target)?;
+pub(crate) fn replace_by(source: &Connection, target: &mut Connection) -> rusqlite::Result<()> {
+    let backup = Backup::new(source, target)?;
     if backup.step(-1)? != StepResult::Done {
         return Err(rusqlite::Error::SqliteFailure(
             rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),

@@ -79,6 +79,12 @@ type Done = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 #[derive(Clone)]
 pub struct CommitLog(Arc<Owner>);
 
+impl std::fmt::Debug for CommitLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "CommitLog({})", self.0.shared.dir.display())
+    }
+}
+
 struct Owner {
     shared: Arc<Shared>,
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
@@ -261,6 +267,29 @@ impl CommitLog {
             shared,
             threads: Mutex::new(threads),
         })))
+    }
+
+    /// Is there a log below `root`? Not after a clean end.
+    pub(crate) fn exists(root: &Path) -> bool {
+        root.join(FOLDER).exists()
+    }
+
+    pub(crate) fn has_history(root: &Path) -> bool {
+        root.join(history::FOLDER).exists()
+    }
+
+    /// Removes the past of every database. There must be no log.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub(crate) fn forget_history(root: &Path) -> Result<(), StoreError> {
+        let folder = root.join(history::FOLDER);
+        match std::fs::remove_dir_all(&folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(StoreError::io("remove", &folder)(error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Waits until everything committed so far is on disk.

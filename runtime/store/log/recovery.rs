@@ -66,6 +66,7 @@ impl Plan {
                 self.databases.insert(name, redo);
             }
             Record::Base { name } => {
+                self.appends.retain(|(appended, ..)| *appended != name);
                 self.databases.remove(&name);
             }
             Record::Append {
