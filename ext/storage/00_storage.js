@@ -12,7 +12,9 @@ import {
   op_kv_cursor_next,
   op_kv_delete,
   op_kv_get,
+  op_kv_get_all,
   op_kv_list,
+  op_kv_prepare,
   op_kv_put,
   op_sql_all,
   op_sql_columns,
@@ -20,6 +22,7 @@ import {
   op_sql_next,
   op_sql_read,
   op_sql_size,
+  op_sql_stop,
   op_sql_written,
   op_storage_delete_all,
   op_txn_begin,
@@ -33,6 +36,9 @@ import { types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 
 const kNumber = Symbol("context");
+const kType = Symbol("type");
+const kDelete = Symbol("delete");
+const kCheck = Symbol("check");
 
 function missing(method, type, parameter, kind) {
   return new TypeError(
@@ -40,40 +46,69 @@ function missing(method, type, parameter, kind) {
   );
 }
 
-// ---- key-value
+// ---- options
+
+/** The options object as given; nothing is an object without any. */
+function objectOf(options, method, type, parameter, kind) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== "object" && typeof options !== "function") throw missing(method, type, parameter, kind);
+  return options;
+}
+
+/**
+ * Looks at the options of a read. All operations take effect at once, so no event could come in between whether
+ * `allowConcurrency` is set or not, and there is no cache to leave out: only what asking for them does can be seen.
+ */
+function readOptions(options, ...where) {
+  const { allowConcurrency: _a, noCache: _b } = objectOf(options, ...where, "GetOptions");
+}
+
+/** Looks at the options of a write: is it `allowUnconfirmed`? */
+function writeOptions(options, ...where) {
+  const { allowConcurrency: _a, allowUnconfirmed, noCache: _b } = objectOf(options, ...where, "PutOptions");
+  return Boolean(allowUnconfirmed);
+}
+
+/** A string, by the conversion that refuses symbols. */
+const text = (value) => `${value}`;
+
+const LIMIT_MAX = 2 ** 31 - 1;
+
+function listLimit(given) {
+  const limit = Math.trunc(+given);
+  if (limit > LIMIT_MAX || limit < -LIMIT_MAX - 1) {
+    if (Number.isFinite(limit)) {
+      throw new TypeError(`Value out of range. Must be between ${-LIMIT_MAX - 1} and ${LIMIT_MAX} (inclusive).`);
+    }
+  } else if (limit > 0) {
+    return limit;
+  }
+  throw new TypeError("List limit must be positive.");
+}
 
 /** list() options as the store takes them: start, exclusive, end, prefix, reverse, limit. */
-function listRange(options, type) {
-  if (options !== undefined && options !== null && typeof options !== "object") {
-    throw missing("list", type, 1, "ListOptions");
-  }
-  if (options === undefined || options === null) return [null, false, null, null, false, -1];
-  const { start, startAfter, end, prefix, reverse, limit } = options;
-  if (start !== undefined && startAfter !== undefined) {
+function listRange(options, type, hasReadOptions) {
+  const given = objectOf(options, "list", type, 1, "ListOptions");
+  if (hasReadOptions) readOptions(given, "list", type, 1);
+  const optional = (value) => (value === undefined ? null : text(value));
+  const [end, limit, prefix, reverse] = [
+    optional(given.end),
+    given.limit,
+    optional(given.prefix),
+    Boolean(given.reverse),
+  ];
+  const max = limit === undefined ? -1 : +limit;
+  const [start, startAfter] = [optional(given.start), optional(given.startAfter)];
+  if (start !== null && startAfter !== null) {
     throw new TypeError("list() cannot be called with both start and startAfter values.");
   }
-  let max = -1;
-  if (limit !== undefined) {
-    max = Math.trunc(Number(limit));
-    if (!(max > 0) || max === Infinity) throw new TypeError("List limit must be positive.");
-  }
-  const text = (v) => (v === undefined ? null : String(v));
-  return [text(start ?? startAfter), startAfter !== undefined, text(end), text(prefix), Boolean(reverse), max];
+  return [start ?? startAfter, startAfter !== null, end, prefix, reverse, limit === undefined ? max : listLimit(max)];
 }
 
-function compareKeys(a, b) {
-  // The order of the table: by UTF-8 bytes, not by UTF-16 units.
-  const x = core.encode(a);
-  const y = core.encode(b);
-  const n = Math.min(x.length, y.length);
-  for (let i = 0; i < n; i++) if (x[i] !== y[i]) return x[i] - y[i];
-  return x.length - y.length;
-}
+// ---- key-value
 
-/** Is there a value, be it `undefined` (which only `kv.put` can store)? */
-function holds(number, key) {
-  return op_kv_list(number, key, false, `${key}\0`, null, false, 1).length > 0;
-}
+const PUT_FORMS =
+  "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)";
 
 /** The methods that `ctx.storage` and a transaction share. */
 class AsyncKv {
@@ -81,53 +116,70 @@ class AsyncKv {
     Object.defineProperty(this, kNumber, { value: number });
   }
 
-  async get(key, _options) {
-    if (arguments.length < 1) throw missing("get", "DurableObjectStorage", 1, "string or Array");
-    const number = this[kNumber];
-    if (!Array.isArray(key)) return op_kv_get(number, String(key));
-    const found = new Map();
-    for (const k of [...new Set(key.map(String))].sort(compareKeys)) {
-      const value = op_kv_get(number, k);
-      if (value !== undefined || holds(number, k)) found.set(k, value);
-    }
-    return found;
+  async get(key, options) {
+    if (arguments.length < 1) throw missing("get", this[kType], 1, "string or Array");
+    const keys = Array.isArray(key) ? Array.from(key, text) : text(key);
+    readOptions(options, "get", this[kType], 2);
+    this[kCheck]("get");
+    if (typeof keys === "string") return op_kv_get(this[kNumber], keys);
+    return new Map(op_kv_get_all(this[kNumber], keys));
   }
 
   async put(key, value, options) {
-    if (arguments.length < 1) throw missing("put", "DurableObjectStorage", 1, "string or object");
+    if (arguments.length < 1) throw missing("put", this[kType], 1, "string or object");
     const number = this[kNumber];
-    if (typeof key === "object" && key !== null) {
-      if (value !== undefined && (typeof value !== "object" || value === null)) {
-        throw new TypeError(
-          "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)",
-        );
-      }
-      // All or nothing: a value that cannot be cloned must leave no trace of the others.
-      const savepoint = op_txn_savepoint(number);
-      let done = false;
-      try {
-        for (const k of Object.keys(key)) if (key[k] !== undefined) op_kv_put(number, k, key[k]);
-        done = true;
-      } finally {
-        op_txn_savepoint_end(number, savepoint, done);
-      }
+    const isObject = (typeof key === "object" && key !== null) || typeof key === "function";
+    if (!isObject || Array.isArray(key)) {
+      const name = text(key);
+      const unconfirmed = writeOptions(options, "put", this[kType], 3);
+      this[kCheck]("put");
+      if (value === undefined) throw new TypeError("put() called with undefined value.");
+      op_kv_put(number, name, value, unconfirmed);
       return;
     }
-    if (value === undefined) throw new TypeError("put() called with undefined value.");
-    op_kv_put(number, String(key), value);
+    const entries = Object.keys(key).map((name) => [name, key[name]]);
+    writeOptions(options, "put", this[kType], 3);
+    this[kCheck]("put");
+    if (value !== undefined && value !== null && typeof value !== "object" && typeof value !== "function") {
+      throw new TypeError(PUT_FORMS);
+    }
+    const unconfirmed = writeOptions(value, "put", this[kType], 2);
+    // All or nothing: a value that cannot be cloned must leave no trace of the others.
+    const savepoint = op_txn_savepoint(number, unconfirmed);
+    let done = false;
+    try {
+      op_kv_prepare(number, unconfirmed);
+      for (const [name, item] of entries) if (item !== undefined) op_kv_put(number, name, item, unconfirmed);
+      done = true;
+    } finally {
+      op_txn_savepoint_end(number, savepoint, done, unconfirmed);
+    }
   }
 
-  async delete(key, _options) {
-    if (arguments.length < 1) throw missing("delete", "DurableObjectStorage", 1, "string or Array");
+  /** Throws if `method` may not be called now. */
+  [kCheck](_method) {}
+
+  /** What is wrong with the arguments is thrown, not rejected, as on the platform. */
+  delete(key, options) {
+    if (arguments.length < 1) throw missing("delete", this[kType], 1, "string or Array");
+    const keys = Array.isArray(key) ? new Set(Array.from(key, text)) : text(key);
+    const unconfirmed = writeOptions(options, "delete", this[kType], 2);
+    this[kCheck]("delete");
+    return this[kDelete](keys, unconfirmed);
+  }
+
+  async [kDelete](keys, unconfirmed) {
     const number = this[kNumber];
-    if (!Array.isArray(key)) return op_kv_delete(number, String(key));
+    if (typeof keys === "string") return op_kv_delete(number, keys, unconfirmed);
     let count = 0;
-    for (const k of new Set(key.map(String))) if (op_kv_delete(number, k)) count++;
+    for (const k of keys) if (op_kv_delete(number, k, unconfirmed)) count++;
     return count;
   }
 
   async list(options) {
-    return new Map(op_kv_list(this[kNumber], ...listRange(options, "DurableObjectStorage")));
+    const range = listRange(options, this[kType], true);
+    this[kCheck]("list");
+    return new Map(op_kv_list(this[kNumber], ...range));
   }
 
   async getAlarm(_options) {
@@ -151,18 +203,18 @@ class DurableObjectTransaction extends AsyncKv {
   constructor(number, end) {
     super(number);
     this.end = end;
-    for (const method of ["get", "put", "delete", "list", "getAlarm", "setAlarm", "deleteAlarm"]) {
+    for (const method of ["getAlarm", "setAlarm", "deleteAlarm"]) {
       const base = AsyncKv.prototype[method];
       Object.defineProperty(this, method, {
         value: async (...args) => {
-          this.check(method);
+          this[kCheck](method);
           return base.apply(this, args);
         },
       });
     }
     Object.defineProperty(this, "end", { enumerable: false, writable: true });
   }
-  check(method) {
+  [kCheck](method) {
     if (this.#state === "rolledBack") throw new Error(`Cannot ${method}() on rolled back transaction`);
     if (this.#state === "committed") {
       throw new Error(
@@ -172,7 +224,7 @@ class DurableObjectTransaction extends AsyncKv {
   }
   rollback() {
     if (this.#state === "rolledBack") return;
-    this.check("rollback");
+    this[kCheck]("rollback");
     this.#state = "rolledBack";
     this.end();
   }
@@ -197,19 +249,20 @@ class SyncKvStorage {
   }
   get(key) {
     if (arguments.length < 1) throw missing("get", "SyncKvStorage", 1, "string");
-    return op_kv_get(this[kNumber], String(key));
+    return op_kv_get(this[kNumber], text(key));
   }
   put(key, value) {
+    if (arguments.length < 1) throw missing("put", "SyncKvStorage", 1, "string");
+    const name = text(key);
     if (arguments.length < 2) throw missing("put", "SyncKvStorage", 2, "Value");
-    op_kv_put(this[kNumber], String(key), value);
+    op_kv_put(this[kNumber], name, value, false);
   }
   delete(key) {
     if (arguments.length < 1) throw missing("delete", "SyncKvStorage", 1, "string");
-    return op_kv_delete(this[kNumber], String(key));
+    return op_kv_delete(this[kNumber], text(key), false);
   }
   list(options) {
-    const number = this[kNumber];
-    const cursor = op_kv_cursor(number, ...listRange(options, "SyncKvStorage"));
+    const cursor = op_kv_cursor(this[kNumber], ...listRange(options, "SyncKvStorage", false));
     return Object.assign(Object.create(KvIterator), { [kCursor]: cursor });
   }
 }
@@ -249,6 +302,7 @@ class SqlStorageCursor {
       throw new Error("Expected exactly one result from SQL query, but got no results.");
     }
     if (op_sql_next(this.#cursor, false) !== undefined) {
+      op_sql_stop(this.#cursor);
       throw new Error("Expected exactly one result from SQL query, but got multiple results.");
     }
     return row;
@@ -295,8 +349,9 @@ class SqlStorage {
   }
   exec(query, ...bindings) {
     if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "String");
+    const sql = text(query);
     for (let i = 0; i < bindings.length; i++) bindings[i] = binding(bindings[i]);
-    return new SqlStorageCursor(op_sql_exec(this[kNumber], String(query), bindings));
+    return new SqlStorageCursor(op_sql_exec(this[kNumber], sql, bindings));
   }
   get databaseSize() {
     return op_sql_size(this[kNumber]);
@@ -321,7 +376,7 @@ function binding(value) {
     case "object":
       if (value === null || value instanceof ArrayBuffer || ArrayBuffer.isView(value)) return value;
   }
-  return String(value);
+  return text(value);
 }
 
 // ---- the whole
@@ -349,15 +404,15 @@ export class DurableObjectStorage extends AsyncKv {
   transactionSync(run) {
     if (typeof run !== "function") throw missing("transactionSync", "DurableObjectStorage", 1, "function");
     const number = this[kNumber];
-    const savepoint = op_txn_savepoint(number);
+    const savepoint = op_txn_savepoint(number, false);
     let value;
     try {
       value = run();
     } catch (error) {
-      op_txn_savepoint_end(number, savepoint, false);
+      op_txn_savepoint_end(number, savepoint, false, false);
       throw error;
     }
-    op_txn_savepoint_end(number, savepoint, true);
+    op_txn_savepoint_end(number, savepoint, true, false);
     return value;
   }
 
@@ -390,7 +445,8 @@ export class DurableObjectStorage extends AsyncKv {
     }
   }
 
-  async deleteAll(_options) {
+  async deleteAll(options) {
+    writeOptions(options, "deleteAll", this[kType], 1);
     op_storage_delete_all(this[kNumber]);
     this.#deleteFacets();
   }
@@ -420,6 +476,8 @@ export class DurableObjectStorage extends AsyncKv {
     throw new Error("This Durable Object's storage back-end does not implement point-in-time recovery.");
   }
 }
+Object.defineProperty(DurableObjectStorage.prototype, kType, { value: "DurableObjectStorage" });
+Object.defineProperty(DurableObjectTransaction.prototype, kType, { value: "DurableObjectTransaction" });
 for (const Class of [SqlStorageCursor, SqlStorageStatement, SqlStorage, SyncKvStorage]) types.platform.add(Class);
 Object.defineProperty(SqlStorageCursor, "name", { value: "Cursor" });
 Object.defineProperty(SqlStorageStatement, "name", { value: "Statement" });

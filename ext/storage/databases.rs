@@ -5,13 +5,15 @@
 
 use facetd_store::{CommitTicket, Cursor, Database, KvCursor, OpenOptions, StoreError};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What the end of a turn did to one database.
 pub struct TurnCommit {
     pub context: u32,
+    /// What the object sends waits for it. Not so if all that was written is `allowUnconfirmed`.
+    pub holds: bool,
     pub outcome: Result<Option<CommitTicket>, StoreError>,
 }
 
@@ -28,6 +30,8 @@ pub struct Databases {
     open: RefCell<HashMap<u32, Database>>,
     /// Contexts that may have written in this turn.
     touched: RefCell<Vec<u32>>,
+    /// Those of them that may have written something nobody called unconfirmed.
+    confirmed: RefCell<HashSet<u32>>,
     /// Commits of explicit transactions, which happened inside the turn.
     committed: RefCell<Vec<(u32, CommitTicket)>>,
     cursors: RefCell<HashMap<u32, (u32, OpenCursor)>>,
@@ -77,6 +81,12 @@ impl Databases {
 
     /// As [`Self::get`], for something that may write.
     pub(crate) fn get_for_write(&self, context: u32) -> Option<Database> {
+        self.confirmed.borrow_mut().insert(context);
+        self.get_for_unconfirmed_write(context)
+    }
+
+    /// As [`Self::get_for_write`], for a write whose loss nobody would hear of.
+    pub(crate) fn get_for_unconfirmed_write(&self, context: u32) -> Option<Database> {
         let mut touched = self.touched.borrow_mut();
         if touched.last() != Some(&context) {
             touched.push(context);
@@ -95,17 +105,23 @@ impl Databases {
             .into_iter()
             .map(|(context, ticket)| TurnCommit {
                 context,
+                holds: true,
                 outcome: Ok(Some(ticket)),
             })
             .collect();
         let mut touched = self.touched.take();
+        let confirmed = self.confirmed.take();
         touched.sort_unstable();
         touched.dedup();
         for context in touched {
             if let Some(database) = self.get(context) {
                 let outcome = database.commit_turn();
                 if !matches!(outcome, Ok(None)) {
-                    commits.push(TurnCommit { context, outcome });
+                    commits.push(TurnCommit {
+                        context,
+                        holds: confirmed.contains(&context),
+                        outcome,
+                    });
                 }
             }
         }
@@ -125,6 +141,7 @@ impl Databases {
     /// The turn was terminated: nothing it wrote stays.
     pub fn rollback_turn(&self) {
         self.committed.take();
+        self.confirmed.take();
         for context in self.touched.take() {
             if let Some(database) = self.get(context) {
                 database.rollback_turn();
@@ -155,6 +172,7 @@ impl Databases {
         // A writing statement may go on when its cursor does.
         if touched.last() != Some(context) {
             touched.push(*context);
+            self.confirmed.borrow_mut().insert(*context);
         }
         drop(touched);
         Some(f(cursor))

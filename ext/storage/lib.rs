@@ -12,6 +12,8 @@ deno_core::extension!(
     deps = [facetd_rpc],
     ops = [
         ops::op_kv_get,
+        ops::op_kv_get_all,
+        ops::op_kv_prepare,
         ops::op_kv_put,
         ops::op_kv_delete,
         ops::op_kv_list,
@@ -24,6 +26,7 @@ deno_core::extension!(
         ops::op_sql_read,
         ops::op_sql_written,
         ops::op_sql_size,
+        ops::op_sql_stop,
         ops::op_alarm_get,
         ops::op_alarm_delete,
         ops::op_storage_delete_all,

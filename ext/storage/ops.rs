@@ -33,19 +33,78 @@ fn writing(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> 
     databases.get_for_write(context).ok_or_else(gone)
 }
 
+/// As `writing`; an unconfirmed write holds nothing back.
+fn writing_key(
+    databases: &Databases,
+    context: u32,
+    unconfirmed: bool,
+) -> Result<Database, JsErrorBox> {
+    if unconfirmed {
+        databases.get_for_unconfirmed_write(context)
+    } else {
+        databases.get_for_write(context)
+    }
+    .ok_or_else(gone)
+}
+
+/// A string as V8 writes it: surrogates without a partner stay what they are, so that different keys stay different.
+/// Such bytes are no UTF-8, and reading makes replacement characters of them.
+fn bytes_of(scope: &v8::PinScope<'_, '_>, value: v8::Local<'_, v8::Value>) -> Vec<u8> {
+    let Ok(string) = v8::Local::<v8::String>::try_from(value) else {
+        return Vec::new();
+    };
+    let mut bytes = vec![0; string.utf8_length(scope)];
+    let written = string.write_utf8_v2(scope, &mut bytes, v8::WriteFlags::empty(), None);
+    bytes.truncate(written);
+    bytes
+}
+
+fn optional_bytes(
+    scope: &v8::PinScope<'_, '_>,
+    value: v8::Local<'_, v8::Value>,
+) -> Option<Vec<u8>> {
+    (!value.is_null_or_undefined()).then(|| bytes_of(scope, value))
+}
+
 // ---- key-value
 
 #[op2(reentrant)]
 pub fn op_kv_get<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] key: &str,
+    key: v8::Local<'s, v8::Value>,
 ) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
     let database = reading(&databases_of(scope), context)?;
-    match database.kv_get(key).map_err(|e| js_error(&e))? {
+    let key = bytes_of(scope, key);
+    match database.kv_get(&key).map_err(|e| js_error(&e))? {
         Some(bytes) => read_value(scope, bytes),
         None => Ok(v8::undefined(scope).into()),
     }
+}
+
+/// `[[key, value], ...]` of those of `keys` that exist, in the order of their bytes, each once.
+#[op2(reentrant)]
+pub fn op_kv_get_all<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    keys: v8::Local<'s, v8::Array>,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let database = reading(&databases_of(scope), context)?;
+    let mut sorted = Vec::with_capacity(keys.length() as usize);
+    for at in 0..keys.length() {
+        if let Some(key) = keys.get_index(scope, at) {
+            sorted.push(bytes_of(scope, key));
+        }
+    }
+    sorted.sort();
+    sorted.dedup();
+    let mut found: Vec<v8::Local<v8::Value>> = Vec::new();
+    for key in sorted {
+        if let Some(bytes) = database.kv_get(&key).map_err(|e| js_error(&e))? {
+            found.push(entry(scope, &key, bytes)?.into());
+        }
+    }
+    Ok(v8::Array::new_with_elements(scope, &found))
 }
 
 fn read_value<'s>(
@@ -62,35 +121,51 @@ fn read_value<'s>(
 pub fn op_kv_put<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] key: &str,
+    key: v8::Local<'s, v8::Value>,
     value: v8::Local<'s, v8::Value>,
+    unconfirmed: bool,
 ) -> Result<(), JsErrorBox> {
     let isolate = isolate_of(scope);
     // `None`: the DataCloneError is pending already.
     let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else {
         return Ok(());
     };
-    let database = writing(&databases_of(scope), context)?;
+    let database = writing_key(&databases_of(scope), context, unconfirmed)?;
+    let key = bytes_of(scope, key);
     database
-        .kv_put(key, &payload.bytes)
+        .kv_put(&key, &payload.bytes)
         .map_err(|e| js_error(&e))
 }
 
+/// Makes the table, for a `put` of no entries.
 #[op2(fast)]
-pub fn op_kv_delete(
+pub fn op_kv_prepare(
     state: &mut OpState,
     context: u32,
-    #[string] key: &str,
+    unconfirmed: bool,
+) -> Result<(), JsErrorBox> {
+    writing_key(&databases(state), context, unconfirmed)?
+        .kv_prepare()
+        .map_err(|e| js_error(&e))
+}
+
+#[op2(nofast)]
+pub fn op_kv_delete<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    key: v8::Local<'s, v8::Value>,
+    unconfirmed: bool,
 ) -> Result<bool, JsErrorBox> {
-    let database = writing(&databases(state), context)?;
-    database.kv_delete(key).map_err(|e| js_error(&e))
+    let database = writing_key(&databases_of(scope), context, unconfirmed)?;
+    let key = bytes_of(scope, key);
+    database.kv_delete(&key).map_err(|e| js_error(&e))
 }
 
 fn range(
-    start: Option<String>,
+    start: Option<Vec<u8>>,
     start_exclusive: bool,
-    end: Option<String>,
-    prefix: Option<String>,
+    end: Option<Vec<u8>>,
+    prefix: Option<Vec<u8>>,
     reverse: bool,
     limit: f64,
 ) -> KvRange {
@@ -111,15 +186,22 @@ fn range(
 pub fn op_kv_list<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] start: Option<String>,
+    start: v8::Local<'s, v8::Value>,
     start_exclusive: bool,
-    #[string] end: Option<String>,
-    #[string] prefix: Option<String>,
+    end: v8::Local<'s, v8::Value>,
+    prefix: v8::Local<'s, v8::Value>,
     reverse: bool,
     limit: f64,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let database = reading(&databases_of(scope), context)?;
-    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let range = range(
+        optional_bytes(scope, start),
+        start_exclusive,
+        optional_bytes(scope, end),
+        optional_bytes(scope, prefix),
+        reverse,
+        limit,
+    );
     let entries = database.kv_list(&range).map_err(|e| js_error(&e))?;
     let mut list: Vec<v8::Local<v8::Value>> = Vec::with_capacity(entries.len());
     for (key, bytes) in entries {
@@ -130,11 +212,11 @@ pub fn op_kv_list<'s>(
 
 fn entry<'s>(
     scope: &mut v8::PinScope<'s, '_>,
-    key: &str,
+    key: &[u8],
     bytes: Vec<u8>,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let value = read_value(scope, bytes)?;
-    let key = v8::String::new(scope, key).ok_or_else(gone)?;
+    let key = v8::String::new_from_utf8(scope, key, v8::NewStringType::Normal).ok_or_else(gone)?;
     Ok(v8::Array::new_with_elements(scope, &[key.into(), value]))
 }
 
@@ -172,19 +254,26 @@ fn handle(databases: &Rc<Databases>, context: u32, cursor: OpenCursor) -> Cursor
 #[op2]
 #[cppgc]
 #[allow(clippy::too_many_arguments, reason = "one per option of list()")]
-pub fn op_kv_cursor(
-    state: &mut OpState,
+pub fn op_kv_cursor<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] start: Option<String>,
+    start: v8::Local<'s, v8::Value>,
     start_exclusive: bool,
-    #[string] end: Option<String>,
-    #[string] prefix: Option<String>,
+    end: v8::Local<'s, v8::Value>,
+    prefix: v8::Local<'s, v8::Value>,
     reverse: bool,
     limit: f64,
 ) -> Result<CursorHandle, JsErrorBox> {
-    let databases = databases(state);
+    let databases = databases_of(scope);
     let database = reading(&databases, context)?;
-    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let range = range(
+        optional_bytes(scope, start),
+        start_exclusive,
+        optional_bytes(scope, end),
+        optional_bytes(scope, prefix),
+        reverse,
+        limit,
+    );
     let cursor = database.kv_cursor(&range).map_err(|e| js_error(&e))?;
     Ok(handle(&databases, context, OpenCursor::Keys(cursor)))
 }
@@ -231,7 +320,10 @@ fn binding_from_js<'s>(
         view.copy_contents(&mut bytes);
         return SqlValue::Blob(bytes);
     }
-    SqlValue::Text(value.to_rust_string_lossy(scope))
+    match String::from_utf8(bytes_of(scope, value)) {
+        Ok(text) => SqlValue::Text(text),
+        Err(not_utf8) => SqlValue::RawText(not_utf8.into_bytes()),
+    }
 }
 
 #[op2]
@@ -351,6 +443,16 @@ pub fn op_sql_all<'s>(
     rows.ok_or_else(gone)?
 }
 
+/// The cursor has no more rows from here on.
+#[op2(fast)]
+pub fn op_sql_stop(state: &mut OpState, #[cppgc] cursor: &CursorHandle) {
+    databases(state).with_cursor(cursor.number, |open| {
+        if let OpenCursor::Rows(cursor) = open {
+            cursor.stop();
+        }
+    });
+}
+
 #[op2]
 pub fn op_sql_columns<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -428,8 +530,12 @@ pub fn op_storage_delete_all(state: &mut OpState, context: u32) -> Result<(), Js
 }
 
 #[op2(fast)]
-pub fn op_txn_savepoint(state: &mut OpState, context: u32) -> Result<u32, JsErrorBox> {
-    writing(&databases(state), context)?
+pub fn op_txn_savepoint(
+    state: &mut OpState,
+    context: u32,
+    unconfirmed: bool,
+) -> Result<u32, JsErrorBox> {
+    writing_key(&databases(state), context, unconfirmed)?
         .savepoint_begin()
         .map_err(|e| js_error(&e))
 }
@@ -440,8 +546,9 @@ pub fn op_txn_savepoint_end(
     context: u32,
     savepoint: u32,
     keep: bool,
+    unconfirmed: bool,
 ) -> Result<(), JsErrorBox> {
-    let database = writing(&databases(state), context)?;
+    let database = writing_key(&databases(state), context, unconfirmed)?;
     let ended = if keep {
         database.savepoint_release(savepoint)
     } else {

@@ -16,14 +16,26 @@ pub struct OutputGate(Mutex<State>);
 #[derive(Default)]
 struct State {
     issued: u64,
+    /// The newest commit that messages wait for; later ones are unconfirmed.
+    holding: u64,
     durable: u64,
     held: VecDeque<(u64, Held)>,
+    /// Those who wait for every commit, unconfirmed ones too.
+    waiting: VecDeque<(u64, Held)>,
     broken: Option<Failure>,
 }
 
 impl OutputGate {
     /// Announces a commit that is not yet durable. What is sent from now on waits for it.
     pub fn close(&self) -> u64 {
+        let mut state = self.lock();
+        state.issued += 1;
+        state.holding = state.issued;
+        state.issued
+    }
+
+    /// Announces a commit of unconfirmed writes only: nothing that is sent waits for it.
+    pub fn note(&self) -> u64 {
         let mut state = self.lock();
         state.issued += 1;
         state.issued
@@ -34,11 +46,24 @@ impl OutputGate {
         let mut state = self.lock();
         if let Some(failure) = state.broken.clone() {
             message(Err(failure));
-        } else if state.durable == state.issued {
+        } else if state.durable >= state.holding {
+            message(Ok(()));
+        } else {
+            let ticket = state.holding;
+            state.held.push_back((ticket, message));
+        }
+    }
+
+    /// Calls `message` as soon as every commit announced before, held for or not, is durable.
+    pub fn when_durable(&self, message: Held) {
+        let mut state = self.lock();
+        if let Some(failure) = state.broken.clone() {
+            message(Err(failure));
+        } else if state.durable >= state.issued {
             message(Ok(()));
         } else {
             let ticket = state.issued;
-            state.held.push_back((ticket, message));
+            state.waiting.push_back((ticket, message));
         }
     }
 
@@ -46,12 +71,20 @@ impl OutputGate {
     pub fn open(&self, ticket: u64) {
         let mut state = self.lock();
         state.durable = state.durable.max(ticket);
-        while let Some((waits_for, _)) = state.held.front() {
-            if *waits_for > state.durable {
-                break;
-            }
-            if let Some((_, message)) = state.held.pop_front() {
-                message(Ok(()));
+        let State {
+            durable,
+            held,
+            waiting,
+            ..
+        } = &mut *state;
+        for queue in [held, waiting] {
+            while queue
+                .front()
+                .is_some_and(|(waits_for, _)| waits_for <= durable)
+            {
+                if let Some((_, message)) = queue.pop_front() {
+                    message(Ok(()));
+                }
             }
         }
     }
@@ -62,7 +95,11 @@ impl OutputGate {
         if state.broken.is_none() {
             state.broken = Some(failure.clone());
         }
-        for (_, message) in std::mem::take(&mut state.held) {
+        let (held, waiting) = (
+            std::mem::take(&mut state.held),
+            std::mem::take(&mut state.waiting),
+        );
+        for (_, message) in held.into_iter().chain(waiting) {
             message(Err(failure.clone()));
         }
     }
@@ -107,6 +144,38 @@ mod tests {
         );
         gate.open(second);
         assert_eq!(log.lock().expect("not poisoned").len(), 3, "the second too");
+    }
+
+    #[test]
+    fn an_unconfirmed_commit_holds_nothing_but_those_who_ask_for_it() {
+        let (gate, log) = (OutputGate::default(), Log::default());
+        let unconfirmed = gate.note();
+        send(&gate, &log, 1);
+        let asked = log.clone();
+        gate.when_durable(Box::new(move |r| {
+            asked.lock().expect("not poisoned").push((2, r.is_ok()))
+        }));
+        send(&gate, &log, 3);
+        assert_eq!(
+            *log.lock().expect("not poisoned"),
+            [(1, true), (3, true)],
+            "messages pass, also after somebody waits"
+        );
+        let confirmed = gate.close();
+        gate.note();
+        send(&gate, &log, 4);
+        gate.open(unconfirmed);
+        assert_eq!(
+            log.lock().expect("not poisoned").len(),
+            3,
+            "who asked is told; the confirmed commit still holds"
+        );
+        gate.open(confirmed);
+        assert_eq!(
+            log.lock().expect("not poisoned").last(),
+            Some(&(4, true)),
+            "the unconfirmed one behind it holds nothing"
+        );
     }
 
     #[test]

@@ -517,12 +517,12 @@ fn is_absent_or_empty(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Is there nothing but white space, semicolons and comments?
+/// Is there nothing but white space and comments? A lone semicolon is an empty statement to workerd, which refuses it.
 fn is_blank(sql: &str) -> bool {
     let mut rest = sql;
     loop {
-        rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        if rest.is_empty() || rest.starts_with('\0') {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
             return true;
         } else if let Some(comment) = rest.strip_prefix("--") {
             rest = comment.split_once('\n').map_or("", |(_, rest)| rest);

@@ -58,7 +58,9 @@ async function ask(sequences) {
   return sequences.map((_, at) => [ours[at], theirs[at]]);
 }
 
-const same = ([ours, theirs]) => JSON.stringify(ours) === JSON.stringify(theirs);
+/** "internal error" is how workerd words a bug of its own; what facetd says instead is not compared. */
+const isBug = (answer) => JSON.stringify(answer).includes('"internal error; reference = ?"');
+const same = ([ours, theirs]) => isBug(theirs) || JSON.stringify(ours) === JSON.stringify(theirs);
 
 /** Where two answers differ. */
 function* differences(ours, theirs, path = "") {
@@ -154,13 +156,17 @@ async function main() {
   const failed = [];
   let next = 0;
   let steps = 0;
+  let bugs = 0;
   const worker = async () => {
     while (next < numbers.length && failed.length < failuresMax) {
       const some = numbers.slice(next, (next += PER_REQUEST));
       const sequences = some.map((number) => generate(seed, number));
       steps += sequences.flat().length;
       const answers = await ask(sequences);
-      answers.forEach((pair, at) => same(pair) || failed.push(some[at]));
+      answers.forEach((pair, at) => {
+        if (isBug(pair[1])) bugs++;
+        if (!same(pair)) failed.push(some[at]);
+      });
     }
   };
   await Promise.all(Array.from({ length: REQUESTS_AT_ONCE }, worker));
@@ -168,8 +174,9 @@ async function main() {
     const shortest = await shrink(generate(seed, number));
     report(number, shortest, (await ask([shortest]))[0]);
   }
-  console.log(`\n${Math.min(next, numbers.length)} sequences of ${steps} steps compared, ${failed.length} differ`);
-  if (failed.length) process.exitCode = 1;
+  console.log(`\n${Math.min(next, numbers.length)} sequences of ${steps} steps compared, ${failed.length} differ; not compared: ${bugs} that workerd answered with an internal error`);
+  // Or little would be compared, and nobody would notice.
+  if (failed.length || bugs > numbers.length / 20) process.exitCode = 1;
 }
 
 try {

@@ -11,6 +11,10 @@
 //                                 workerd resets the object, facetd finishes the statement (spec/storage.md 3.4)
 //   reads of a cursor after deleteAll()
 //                                 the text is ours
+//   deleteAll() in transactionSync workerd takes it and then fails with an internal error, facetd refuses it
+//   lone surrogates in SQL text   SQL text is UTF-8 here; in keys and bindings they are kept
+//   rowsWritten of DDL, and where there is an FTS5 table
+//                                 for the same reason; full text writes its own tables inside of other statements
 //   more than 25000 operations    where SQLite stops depends on how it was compiled
 
 /** mulberry32: small, and good enough to pick from lists. */
@@ -267,7 +271,7 @@ function plainQuery(r) {
     [4, () => `SELECT * FROM ${t}`],
     [1, () => `SELECT ${column(r)}, ${expression(r, 1)} AS x FROM ${t}`],
     [1, () => `SELECT ${expression(r).replace(/\b[abcd]\b/g, "7")}`],
-    [1, () => `SELECT * FROM ${t} LIMIT ${r.below(5)}`],
+    [1, () => `SELECT * FROM ${t} LIMIT ${1 + r.below(4)}`],
     [0.5, () => `SELECT rowid, * FROM ${t} ORDER BY rowid DESC`],
   ])();
 }
@@ -336,6 +340,7 @@ function exec(r, made) {
   if (drained) steps.push(...drain(r, name, returns));
   else made.open.push(name);
   if (plain) steps.push([name, "rowsRead"], [name, "rowsWritten"]);
+  else if (/^(INSERT INTO t\d \(a, b, c\) VALUES|DELETE FROM t|UPDATE t)[^;]*$/.test(sql)) steps.push([name, "rowsWritten"]);
   return steps;
 }
 
@@ -360,7 +365,7 @@ function resume(r, made) {
   }
   if (!made.open.length) return [];
   const name = r.pick(made.open);
-  return r.chance(0.2) ? [[name, r.pick(["columnNames", "rowsWritten"])]] : r.chance(0.6) ? [[name, "next", []]] : drain(r, name, false);
+  return r.chance(0.2) ? [[name, "columnNames"]] : r.chance(0.6) ? [[name, "next", []]] : drain(r, name, false);
 }
 
 class Made {
@@ -387,7 +392,7 @@ function block(r, made, where, depth, size) {
       [depth < 3 ? 0.8 : 0, () => [{ transactionSync: block(r, made, "sync", depth + 1, 1 + r.below(4)), end: r.weighed([[3, "return"], [2, "throw"]]) }]],
       [depth < 3 && where !== "sync" ? 0.8 : 0, () => [{ transaction: block(r, made, "transaction", depth + 1, 1 + r.below(5)), end: r.weighed([[3, "return"], [1, "throw"], [1, "reject"]]) }]],
       [where === "transaction" ? 0.6 : 0.03, () => [["txn", r.pick(["rollback", "rollback", "deleteAll"]), []]]],
-      [inside ? 0.1 : 0.25, () => (made.open = [], made.lists = [], [["storage", "deleteAll", options(r)]])],
+      [where === "sync" ? 0 : inside ? 0.1 : 0.25, () => (made.open = [], made.lists = [], [["storage", "deleteAll", options(r)]])],
       [where === "sync" ? 0 : 0.6, () => [{ wait: r.pick(["microtask", "microtask", "timer"]) }]],
       [0.2, () => [["storage", "sync", []]]],
       [0.2, () => [["sql", "databaseSize"]]],
@@ -412,9 +417,19 @@ function prelude(r) {
   return steps;
 }
 
+/** Without the steps that ask how many rows were written. */
+function withoutWrites(steps) {
+  return steps.flatMap((step) => {
+    if (step[1] === "rowsWritten") return [];
+    for (const kind of ["transaction", "transactionSync"]) if (step[kind]) return [{ ...step, [kind]: withoutWrites(step[kind]) }];
+    return [step];
+  });
+}
+
 /** Sequence `number` of `seed`. */
 export function generate(seed, number) {
   const r = new Random(Math.imul(seed, 0x9e3779b1) ^ Math.imul(number + 1, 0x85ebca6b));
   r.next();
-  return [...prelude(r), ...block(r, new Made(), "top", 0, 4 + r.below(18))];
+  const steps = [...prelude(r), ...block(r, new Made(), "top", 0, 4 + r.below(18))];
+  return JSON.stringify(steps).includes("USING fts5") ? withoutWrites(steps) : steps;
 }
