@@ -14,8 +14,9 @@ import {
   op_kv_get,
   op_kv_get_all,
   op_kv_list,
-  op_kv_prepare,
+  op_kv_check_value,
   op_kv_put,
+  op_kv_put_all,
   op_sql_all,
   op_sql_columns,
   op_sql_exec,
@@ -39,6 +40,7 @@ const kNumber = Symbol("context");
 const kType = Symbol("type");
 const kDelete = Symbol("delete");
 const kCheck = Symbol("check");
+const kOver = Symbol("over");
 
 function missing(method, type, parameter, kind) {
   return new TypeError(
@@ -74,16 +76,14 @@ const text = (value) => `${value}`;
 
 const LIMIT_MAX = 2 ** 31 - 1;
 
-function listLimit(given) {
-  const limit = Math.trunc(+given);
-  if (limit > LIMIT_MAX || limit < -LIMIT_MAX - 1) {
-    if (Number.isFinite(limit)) {
-      throw new TypeError(`Value out of range. Must be between ${-LIMIT_MAX - 1} and ${LIMIT_MAX} (inclusive).`);
-    }
-  } else if (limit > 0) {
-    return limit;
+/** A 32-bit number, by the platform's conversion. */
+function int32(given) {
+  const number = Math.trunc(+given);
+  if (!Number.isFinite(number)) return 0;
+  if (number > LIMIT_MAX || number < -LIMIT_MAX - 1) {
+    throw new TypeError(`Value out of range. Must be between ${-LIMIT_MAX - 1} and ${LIMIT_MAX} (inclusive).`);
   }
-  throw new TypeError("List limit must be positive.");
+  return number;
 }
 
 /** list() options as the store takes them: start, exclusive, end, prefix, reverse, limit. */
@@ -91,18 +91,18 @@ function listRange(options, type, hasReadOptions) {
   const given = objectOf(options, "list", type, 1, "ListOptions");
   if (hasReadOptions) readOptions(given, "list", type, 1);
   const optional = (value) => (value === undefined ? null : text(value));
-  const [end, limit, prefix, reverse] = [
-    optional(given.end),
-    given.limit,
-    optional(given.prefix),
-    Boolean(given.reverse),
-  ];
-  const max = limit === undefined ? -1 : +limit;
-  const [start, startAfter] = [optional(given.start), optional(given.startAfter)];
+  const end = optional(given.end);
+  const prefix = optional(given.prefix);
+  const reverse = Boolean(given.reverse);
+  const start = optional(given.start);
+  const startAfter = optional(given.startAfter);
+  const { limit: givenLimit } = given;
+  const limit = givenLimit === undefined ? undefined : int32(givenLimit);
   if (start !== null && startAfter !== null) {
     throw new TypeError("list() cannot be called with both start and startAfter values.");
   }
-  return [start ?? startAfter, startAfter !== null, end, prefix, reverse, limit === undefined ? max : listLimit(max)];
+  if (limit !== undefined && limit <= 0) throw new TypeError("List limit must be positive.");
+  return [start ?? startAfter, startAfter !== null, end, prefix, reverse, limit ?? -1];
 }
 
 // ---- key-value
@@ -132,32 +132,30 @@ class AsyncKv {
     if (!isObject || Array.isArray(key)) {
       const name = text(key);
       const unconfirmed = writeOptions(options, "put", this[kType], 3);
-      this[kCheck]("put");
       if (value === undefined) throw new TypeError("put() called with undefined value.");
+      this[kCheck]("put", [value]);
       op_kv_put(number, name, value, unconfirmed);
       return;
     }
     const entries = Object.keys(key).map((name) => [name, key[name]]);
     writeOptions(options, "put", this[kType], 3);
-    this[kCheck]("put");
     if (value !== undefined && value !== null && typeof value !== "object" && typeof value !== "function") {
       throw new TypeError(PUT_FORMS);
     }
     const unconfirmed = writeOptions(value, "put", this[kType], 2);
-    // All or nothing: a value that cannot be cloned must leave no trace of the others.
-    const savepoint = op_txn_savepoint(number, unconfirmed);
-    let done = false;
-    try {
-      op_kv_prepare(number, unconfirmed);
-      for (const [name, item] of entries) if (item !== undefined) op_kv_put(number, name, item, unconfirmed);
-      done = true;
-    } finally {
-      op_txn_savepoint_end(number, savepoint, done, unconfirmed);
+    const names = [];
+    const values = [];
+    for (const [name, item] of entries) {
+      if (item === undefined) continue;
+      names.push(name);
+      values.push(item);
     }
+    this[kCheck]("put", values);
+    op_kv_put_all(this[kNumber], names, values, unconfirmed);
   }
 
-  /** Throws if `method` may not be called now. */
-  [kCheck](_method) {}
+  /** Throws if `method` may not be called now; what is wrong with `values` comes first. */
+  [kCheck](_method, _values) {}
 
   /** What is wrong with the arguments is thrown, not rejected, as on the platform. */
   delete(key, options) {
@@ -214,7 +212,9 @@ class DurableObjectTransaction extends AsyncKv {
     }
     Object.defineProperty(this, "end", { enumerable: false, writable: true });
   }
-  [kCheck](method) {
+  [kCheck](method, values = []) {
+    if (this.#state === "open") return;
+    for (const value of values) op_kv_check_value(value);
     if (this.#state === "rolledBack") throw new Error(`Cannot ${method}() on rolled back transaction`);
     if (this.#state === "committed") {
       throw new Error(
@@ -228,11 +228,12 @@ class DurableObjectTransaction extends AsyncKv {
     this.#state = "rolledBack";
     this.end();
   }
-  async deleteAll() {
+  deleteAll() {
     throw new Error("Cannot call deleteAll() within a transaction");
   }
-  commit() {
-    if (this.#state === "open") this.#state = "committed";
+  /** It is over: nothing more can be done with it. */
+  [kOver](state) {
+    if (this.#state === "open") this.#state = state;
   }
 }
 
@@ -301,8 +302,7 @@ class SqlStorageCursor {
     if (row === undefined) {
       throw new Error("Expected exactly one result from SQL query, but got no results.");
     }
-    if (op_sql_next(this.#cursor, false) !== undefined) {
-      op_sql_stop(this.#cursor);
+    if (op_sql_stop(this.#cursor)) {
       throw new Error("Expected exactly one result from SQL query, but got multiple results.");
     }
     return row;
@@ -404,15 +404,15 @@ export class DurableObjectStorage extends AsyncKv {
   transactionSync(run) {
     if (typeof run !== "function") throw missing("transactionSync", "DurableObjectStorage", 1, "function");
     const number = this[kNumber];
-    const savepoint = op_txn_savepoint(number, false);
+    const savepoint = op_txn_savepoint(number);
     let value;
     try {
       value = run();
     } catch (error) {
-      op_txn_savepoint_end(number, savepoint, false, false);
+      op_txn_savepoint_end(number, savepoint, false);
       throw error;
     }
-    op_txn_savepoint_end(number, savepoint, true, false);
+    op_txn_savepoint_end(number, savepoint, true);
     return value;
   }
 
@@ -423,21 +423,24 @@ export class DurableObjectStorage extends AsyncKv {
     const number = this[kNumber];
     const io = { context: outer.context, event: outer.event, section };
     let open = false;
+    let transaction;
     try {
       op_txn_begin(number);
       open = true;
-      const transaction = new DurableObjectTransaction(number, () => {
+      transaction = new DurableObjectTransaction(number, () => {
         op_txn_rollback(number);
         open = false;
       });
       const value = await inFrame(derivedFrame(io), async () => run(transaction));
-      transaction.commit();
+      transaction[kOver]("committed");
       if (open) {
         open = false;
         op_txn_commit(number);
       }
       return value;
     } catch (error) {
+      // First, so that its own rollback() cannot undo what is written later.
+      transaction?.[kOver]("rolledBack");
       if (open) op_txn_rollback(number);
       throw error;
     } finally {

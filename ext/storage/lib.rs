@@ -13,8 +13,9 @@ deno_core::extension!(
     ops = [
         ops::op_kv_get,
         ops::op_kv_get_all,
-        ops::op_kv_prepare,
+        ops::op_kv_check_value,
         ops::op_kv_put,
+        ops::op_kv_put_all,
         ops::op_kv_delete,
         ops::op_kv_list,
         ops::op_kv_cursor,

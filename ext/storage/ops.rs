@@ -137,16 +137,37 @@ pub fn op_kv_put<'s>(
         .map_err(|e| js_error(&e))
 }
 
-/// Makes the table, for a `put` of no entries.
-#[op2(fast)]
-pub fn op_kv_prepare(
-    state: &mut OpState,
+/// `put` of several entries. All or nothing: everything is serialised before anything is written.
+#[op2(nofast, reentrant)]
+pub fn op_kv_put_all<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     context: u32,
+    names: v8::Local<'s, v8::Array>,
+    values: v8::Local<'s, v8::Array>,
     unconfirmed: bool,
 ) -> Result<(), JsErrorBox> {
-    writing_key(&databases(state), context, unconfirmed)?
-        .kv_prepare()
+    let isolate = isolate_of(scope);
+    let mut entries = Vec::with_capacity(names.length() as usize);
+    for at in 0..names.length() {
+        let (Some(name), Some(value)) = (names.get_index(scope, at), values.get_index(scope, at))
+        else {
+            return Ok(());
+        };
+        let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else {
+            return Ok(()); // thrown already
+        };
+        entries.push((bytes_of(scope, name), payload.bytes));
+    }
+    writing_key(&databases_of(scope), context, unconfirmed)?
+        .kv_put_all(&entries)
         .map_err(|e| js_error(&e))
+}
+
+/// Throws what `put` would throw of this value.
+#[op2(nofast, reentrant)]
+pub fn op_kv_check_value<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) {
+    let isolate = isolate_of(scope);
+    drop(serialize(scope, &isolate, value, CloneMode::Storage));
 }
 
 #[op2(nofast)]
@@ -443,14 +464,14 @@ pub fn op_sql_all<'s>(
     rows.ok_or_else(gone)?
 }
 
-/// The cursor has no more rows from here on.
+/// The cursor has no more rows from here on. Did it have some?
 #[op2(fast)]
-pub fn op_sql_stop(state: &mut OpState, #[cppgc] cursor: &CursorHandle) {
-    databases(state).with_cursor(cursor.number, |open| {
-        if let OpenCursor::Rows(cursor) = open {
-            cursor.stop();
-        }
+pub fn op_sql_stop(state: &mut OpState, #[cppgc] cursor: &CursorHandle) -> bool {
+    let stopped = databases(state).with_cursor(cursor.number, |open| match open {
+        OpenCursor::Rows(cursor) => cursor.stop(),
+        OpenCursor::Keys(_) => false,
     });
+    stopped.unwrap_or(false)
 }
 
 #[op2]
@@ -530,12 +551,8 @@ pub fn op_storage_delete_all(state: &mut OpState, context: u32) -> Result<(), Js
 }
 
 #[op2(fast)]
-pub fn op_txn_savepoint(
-    state: &mut OpState,
-    context: u32,
-    unconfirmed: bool,
-) -> Result<u32, JsErrorBox> {
-    writing_key(&databases(state), context, unconfirmed)?
+pub fn op_txn_savepoint(state: &mut OpState, context: u32) -> Result<u32, JsErrorBox> {
+    writing(&databases(state), context)?
         .savepoint_begin()
         .map_err(|e| js_error(&e))
 }
@@ -546,9 +563,8 @@ pub fn op_txn_savepoint_end(
     context: u32,
     savepoint: u32,
     keep: bool,
-    unconfirmed: bool,
 ) -> Result<(), JsErrorBox> {
-    let database = writing_key(&databases(state), context, unconfirmed)?;
+    let database = writing(&databases(state), context)?;
     let ended = if keep {
         database.savepoint_release(savepoint)
     } else {

@@ -351,14 +351,20 @@ impl Cursor {
         self.core.borrow_mut().next_row(f)
     }
 
-    /// Ends the statement; there are no more rows.
-    pub fn stop(&mut self) {
+    /// Ends the statement: there are no more rows. Were there?
+    pub fn stop(&mut self) -> bool {
         let mut core = self.core.borrow_mut();
         core.finish_writing(); // what a statement writes does not depend on who looks
+        let more = match &core.state {
+            State::OnRow(_) => true,
+            State::Kept(rows) => !rows.is_empty(),
+            State::Done | State::Closed(_) => false,
+        };
         match core.finish() {
             Some(prepared) => core.db.put_back(prepared, core.author),
             None => core.state = State::Done,
         }
+        more
     }
 
     /// How many rows the statement has read so far, about as workerd counts.

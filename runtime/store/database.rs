@@ -29,8 +29,9 @@ use crate::{SqlValue, StoreError};
 
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
-/// The progress handler is asked after this many steps of SQLite's virtual machine, some ten microseconds.
-const INTERRUPT_POLL_OPS: i32 = 1000;
+/// The progress handler is asked after this many steps of SQLite's virtual machine. Few microseconds, usually; but a step may
+/// be a function over 16 MiB, which takes milliseconds even if it is a good one (see `functions.rs`).
+const INTERRUPT_POLL_OPS: i32 = 100;
 /// SQL text whose statements are kept prepared, as in workerd.
 const CACHED_SQL_BYTES_MAX: usize = 1 << 20;
 
@@ -41,6 +42,16 @@ const USE_TRANSACTION_API: &str = "To execute a transaction, please use the stat
      state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript \
      API is safer because it will automatically roll back on exceptions, and because it interacts correctly with \
      Durable Objects' automatic atomic write coalescing.";
+
+/// The pragmas that user SQL may set, as they are in a database just opened.
+const USER_PRAGMAS: [&str; 6] = [
+    "PRAGMA case_sensitive_like = OFF",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA ignore_check_constraints = OFF",
+    "PRAGMA legacy_alter_table = OFF",
+    "PRAGMA recursive_triggers = OFF",
+    "PRAGMA reverse_unordered_selects = OFF",
+];
 
 const NOTHING: &[SqlValue] = &[];
 
@@ -187,7 +198,7 @@ impl Database {
                 pages.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
                 Ok(())
             }))?;
-            if let Some(interrupt) = options.interrupt {
+            if let Some(interrupt) = options.interrupt.clone() {
                 let internal = authorizer.internal_flag();
                 connection.progress_handler(
                     INTERRUPT_POLL_OPS,
@@ -197,7 +208,11 @@ impl Database {
             Ok(())
         };
         configure(&mut connection).map_err(|error| StoreError::from_sqlite(error, &path, false))?;
-        let connection = Rc::new(GuardedConnection::new(connection, authorizer));
+        let connection = Rc::new(GuardedConnection::new(
+            connection,
+            authorizer,
+            options.interrupt.as_ref(),
+        ));
         let database = Self(Rc::new(Inner {
             path,
             connection: RefCell::new(Some(connection)),
@@ -419,6 +434,9 @@ impl Database {
             inner.sql_error(error)
         })?;
         inner.owes_ticket.set(true);
+        for pragma in USER_PRAGMAS {
+            inner.run_own(pragma)?; // as if opened anew
+        }
         inner.after_commit()
     }
 
@@ -602,7 +620,13 @@ impl Inner {
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(_) if empty => return Ok(None),
-            Err(_) if notes.transaction => return Err(StoreError::sql(USE_TRANSACTION_API)),
+            Err(error)
+                if notes.transaction
+                    && error.sqlite_error_code()
+                        == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) =>
+            {
+                return Err(StoreError::sql(USE_TRANSACTION_API));
+            }
             Err(error) => return Err(self.sql_error(error)),
         };
         prepared.opens_unit |= notes.transactional_pragma;

@@ -77,6 +77,9 @@ impl KvCursor {
         let mut entry = None;
         core.borrow_mut()
             .next_row(&mut |row| entry = Some(entry_of(row)))?;
+        if entry.is_none() {
+            self.core = None; // at its end for good
+        }
         Ok(entry)
     }
 }
@@ -112,13 +115,24 @@ impl Database {
         )
     }
 
-    /// Makes the table of keys and values, as any write does.
+    /// Sets several keys: all, or none if one cannot be set.
     ///
     /// # Errors
-    /// `DiskFull` or a critical error.
-    pub fn kv_prepare(&self) -> Result<(), StoreError> {
+    /// As [`Self::kv_put`].
+    pub fn kv_put_all(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
         self.0.check_usable()?;
-        self.0.ensure_table(KV)
+        self.0.ensure_table(KV)?; // even for no entries, as in workerd
+        let savepoint = self.savepoint_begin()?;
+        let put = entries
+            .iter()
+            .try_for_each(|(key, value)| self.kv_put(key, value));
+        match put {
+            Ok(()) => self.savepoint_release(savepoint),
+            Err(error) => {
+                self.savepoint_rollback(savepoint)?;
+                Err(error)
+            }
+        }
     }
 
     /// Removes a key; was it there?

@@ -6,6 +6,7 @@
 //! | `kv.rs` | key-value storage and the alarm time, in the same file |
 //! | `cursor.rs`, `statement.rs`, `value.rs` | [`Cursor`]; prepared statements and their cache; values |
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
+//! | `functions.rs` | SQL functions that would not stop, once more and stoppable |
 //! | `sync.rs` | [`SyncThread`], [`CommitTicket`]: group commit, and why it is one |
 //! | `template.rs` | the bytes a new database starts with |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
@@ -27,6 +28,7 @@ mod database;
 mod error;
 mod facet_index;
 mod files;
+mod functions;
 mod kv;
 mod raw;
 mod statement;

@@ -162,7 +162,9 @@ async function main() {
       const some = numbers.slice(next, (next += PER_REQUEST));
       const sequences = some.map((number) => generate(seed, number));
       steps += sequences.flat().length;
-      const answers = await ask(sequences);
+      const answers = await ask(sequences).catch((error) => {
+        throw new Error(`sequences ${some[0]} to ${some.at(-1)} of seed ${seed}: ${error.message}`);
+      });
       answers.forEach((pair, at) => {
         if (isBug(pair[1])) bugs++;
         if (!same(pair)) failed.push(some[at]);

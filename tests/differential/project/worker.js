@@ -125,7 +125,13 @@ class Run {
       this.note({ ok: tell(result) });
     } catch (error) {
       this.note({ error: failure(error) });
+      if (/^(cursor|list)/.test(target) && /SQLITE_/.test(error.message)) this.forget(/^\D+\d+/.exec(target)[0]);
     }
+  }
+
+  /** A cursor that failed: workerd starts its statement anew, or delivers rows of nothing. */
+  forget(cursor) {
+    for (const name of this.names.keys()) if (/^\D+\d+/.exec(name)?.[0] === cursor) this.names.delete(name);
   }
 
   stepSync(step) {
