@@ -4,6 +4,7 @@ mod bad_input;
 mod browser;
 mod conformance;
 mod crash;
+mod differential;
 mod harness;
 mod hostile;
 mod http;

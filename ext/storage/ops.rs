@@ -2,10 +2,11 @@
 
 use crate::databases::{Databases, OpenCursor};
 use deno_core::{GarbageCollected, OpState, op2, v8};
-use deno_error::JsErrorBox;
+use deno_error::{AdditionalProperties, JsErrorBox, JsErrorClass, PropertyValue};
 use facetd_core::Failure;
 use facetd_rpc::{CloneMode, deserialize_stored, isolate_of, serialize};
 use facetd_store::{Database, KvRange, SqlValue, StoreError, ValueRef};
+use std::borrow::Cow;
 use std::rc::{Rc, Weak};
 
 fn databases(state: &OpState) -> Rc<Databases> {
@@ -16,9 +17,65 @@ fn databases_of(scope: &v8::Isolate) -> Rc<Databases> {
     databases(&deno_core::JsRuntime::op_state_from(scope).borrow())
 }
 
+/// A full database, told as every limit is.
+#[derive(Debug)]
+struct StorageExceeded {
+    message: String,
+    limit_mb: f64,
+    used_mb: f64,
+}
+
+impl std::fmt::Display for StorageExceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StorageExceeded {}
+
+impl JsErrorClass for StorageExceeded {
+    fn get_class(&self) -> Cow<'static, str> {
+        "Error".into()
+    }
+
+    fn get_message(&self) -> Cow<'static, str> {
+        self.message.clone().into()
+    }
+
+    fn get_additional_properties(&self) -> AdditionalProperties {
+        let properties = [
+            ("code", PropertyValue::from("EXCEEDED_STORAGE")),
+            ("limit", PropertyValue::from(self.limit_mb)),
+            ("used", PropertyValue::from(self.used_mb)),
+        ];
+        Box::new(
+            properties
+                .into_iter()
+                .map(|(name, value)| (name.into(), value)),
+        )
+    }
+
+    fn get_ref(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+}
+
 /// What JS sees of a store error: SQLite's words, never a path.
 fn js_error(error: &StoreError) -> JsErrorBox {
-    JsErrorBox::generic(error.js_message())
+    let message = error.js_message();
+    match error {
+        StoreError::DiskFull {
+            quota: Some(quota), ..
+        } => {
+            let mb = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            JsErrorBox::from_err(StorageExceeded {
+                message,
+                limit_mb: mb(quota.limit_bytes),
+                used_mb: mb(quota.used_bytes),
+            })
+        }
+        _ => JsErrorBox::generic(message),
+    }
 }
 
 fn gone() -> JsErrorBox {

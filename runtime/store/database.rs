@@ -17,10 +17,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Batch, Connection, OpenFlags, ToSql};
 
 use crate::authorizer::{Authorizer, Write};
 use crate::cursor::{Author, Core, Cursor, SharedCore};
+use crate::quota::{Growth, Quota};
 use crate::raw::GuardedConnection;
 use crate::statement::{Prepared, StatementCache};
 use crate::sync::{CommitTicket, FileSet, sync_directory};
@@ -127,6 +129,7 @@ pub(crate) struct Inner {
     synchronous: Cell<bool>,
     wal_pages: Arc<AtomicU32>,
     files: Option<Arc<FileSet>>,
+    pub(crate) quota: Option<Quota>,
     /// Which of our own tables are known to exist; forgotten at each rollback.
     pub(crate) known_tables: Cell<u8>,
     /// The newest `kv.list()` iterator.
@@ -227,6 +230,7 @@ impl Database {
             synchronous: Cell::new(true),
             wal_pages,
             files,
+            quota: options.storage_bytes_max.map(Quota::new),
             known_tables: Cell::new(0),
             kv_list: RefCell::default(),
             kv_generation: Cell::new(0),
@@ -235,8 +239,8 @@ impl Database {
             rows_read: Cell::new(0),
             rows_written: Cell::new(0),
         }));
-        if let Some(bytes) = options.storage_bytes_max {
-            let pages = (bytes / template::PAGE_BYTES as u64).max(1);
+        if let Some(quota) = &database.0.quota {
+            let pages = quota.pages_max();
             database
                 .0
                 .run_own(&format!("PRAGMA max_page_count={pages}"))?;
@@ -552,6 +556,28 @@ fn is_blank(sql: &str) -> bool {
     }
 }
 
+/// May the statement make the database larger? What deletes and drops may not be refused.
+fn growth_of(prepared: &Prepared, bindings: &[impl ToSql]) -> Option<Growth> {
+    if !prepared.writes {
+        return None;
+    }
+    let bytes = || {
+        let sizes = bindings.iter().map(|value| match value.to_sql() {
+            Ok(ToSqlOutput::Borrowed(ValueRef::Text(bytes) | ValueRef::Blob(bytes))) => {
+                bytes.len() as u64
+            }
+            _ => 0,
+        });
+        sizes.sum::<u64>() + prepared.sql.len() as u64
+    };
+    match &prepared.notes.write {
+        Some(Write::Update { .. }) => Some(Growth::Update(bytes())),
+        Some(Write::Insert { .. }) => Some(Growth::Insert(bytes())),
+        _ if prepared.notes.schema_writes > 0 => Some(Growth::Insert(bytes())),
+        Some(Write::Delete) | None => None,
+    }
+}
+
 impl Inner {
     pub(crate) fn connection(&self) -> Result<Rc<GuardedConnection>, StoreError> {
         self.connection.borrow().clone().ok_or(StoreError::Closed)
@@ -565,13 +591,28 @@ impl Inner {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn in_unit(&self) -> bool {
+        self.outer.get() != Outer::None
+    }
+
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        u64::from(self.wal_pages.load(Ordering::Relaxed)) * template::PAGE_BYTES as u64
+    }
+
     /// Translates an error, and notices when it took the transaction with it.
-    pub(crate) fn sql_error(&self, error: rusqlite::Error) -> StoreError {
+    pub(crate) fn sql_error(self: &Rc<Self>, error: rusqlite::Error) -> StoreError {
         let Ok(connection) = self.connection() else {
             return StoreError::Closed;
         };
         let rolled_back = self.outer.get() != Outer::None && connection.is_autocommit();
-        let error = StoreError::from_sqlite(error, &self.path, rolled_back);
+        let mut error = StoreError::from_sqlite(error, &self.path, rolled_back);
+        if let StoreError::DiskFull { quota, .. } = &mut error {
+            *quota = self.quota_reached();
+        }
         if rolled_back || error.is_critical() {
             tracing::warn!(path = %self.path.display(), %error, rolled_back, "critical database error");
             self.broken.set(true);
@@ -739,6 +780,13 @@ impl Inner {
         });
         if let Err(error) = bound {
             let error = self.sql_error(error);
+            self.put_back(prepared, author);
+            return Err(error);
+        }
+        if author == Author::User
+            && let Some(growth) = growth_of(&prepared, bindings)
+            && let Err(error) = self.check_room(growth)
+        {
             self.put_back(prepared, author);
             return Err(error);
         }

@@ -10,6 +10,7 @@ use rusqlite::types::ToSqlOutput;
 
 use crate::cursor::SharedCore;
 use crate::database::{Database, Inner};
+use crate::quota::Growth;
 use crate::{Row, StoreError, ValueRef};
 
 const KV: u8 = 1;
@@ -107,8 +108,11 @@ impl Database {
     /// `Sql` for more than 16 MiB, `DiskFull`, or a critical error.
     pub fn kv_put(&self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), StoreError> {
         self.0.check_usable()?;
+        let key = key.as_ref();
+        self.0
+            .check_room(Growth::Bytes((key.len() + value.len()) as u64))?;
         self.0.ensure_table(KV)?;
-        let bindings = [text(key.as_ref()), blob(value)];
+        let bindings = [text(key), blob(value)];
         self.0.write_own(
             "INSERT INTO _cf_KV (key, value) VALUES (?1, ?2) ON CONFLICT DO UPDATE SET value = excluded.value",
             &bindings,

@@ -7,6 +7,7 @@
 //! | `cursor.rs`, `statement.rs`, `value.rs` | [`Cursor`]; prepared statements and their cache; values |
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
 //! | `functions.rs` | SQL functions that would not stop, once more and stoppable |
+//! | `quota.rs` | how much a database may hold |
 //! | `sync.rs` | [`SyncThread`], [`CommitTicket`]: group commit, and why it is one |
 //! | `template.rs` | the bytes a new database starts with |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
@@ -30,6 +31,7 @@ mod facet_index;
 mod files;
 mod functions;
 mod kv;
+mod quota;
 mod raw;
 mod statement;
 mod sync;
@@ -41,7 +43,7 @@ mod value;
 pub use cursor::Cursor;
 pub use data_dir_lock::DataDirLock;
 pub use database::{Database, Interrupt, OpenOptions};
-pub use error::StoreError;
+pub use error::{QuotaReached, StoreError};
 pub use facet_index::FacetIndex;
 pub use files::ObjectFiles;
 pub use kv::{KvCursor, KvRange};

@@ -1171,26 +1171,124 @@ fn explicit_transactions_commit_the_unit_first_and_nest() {
     );
 }
 
-#[test]
-fn the_storage_limit_holds_and_does_not_break_what_is_stored() {
-    let file = TempFile::new();
+fn limited(file: &TempFile, bytes: u64) -> Database {
     let options = OpenOptions {
-        storage_bytes_max: Some(100 << 10),
+        storage_bytes_max: Some(bytes),
         interrupt: None,
     };
-    let db = Database::open(&file.path(), options).unwrap();
-    run(&db, "CREATE TABLE t(a); INSERT INTO t VALUES (1)");
-    commit(&db);
-    let error = db.kv_put("big", &vec![0; 200 << 10]).unwrap_err();
-    assert!(matches!(error, StoreError::DiskFull { .. }), "{error:?}");
+    Database::open(&file.path(), options).unwrap()
+}
+
+#[track_caller]
+fn assert_full(error: &StoreError, limit: u64) {
+    let StoreError::DiskFull {
+        quota: Some(quota), ..
+    } = error
+    else {
+        panic!("not the quota: {error:?}");
+    };
+    assert_eq!(quota.limit_bytes, limit);
     assert_eq!(
         error.sql_message().unwrap(),
         "database or disk is full: SQLITE_FULL"
     );
+}
+
+#[test]
+fn a_full_database_goes_on_and_deleting_makes_room() {
+    const LIMIT: u64 = 1 << 20;
+    let file = TempFile::new();
+    let db = limited(&file, LIMIT);
+    run(&db, "CREATE TABLE t(a, b); CREATE INDEX ta ON t(a)");
+    commit(&db);
+    assert_full(&db.kv_put("big", &vec![0; 2 << 20]).unwrap_err(), LIMIT);
+    assert!(!db.is_broken() && !db.in_transaction(), "nothing happened");
+    let mut rows = 0;
+    let error = loop {
+        let row = [
+            SqlValue::Text(format!("row {rows}")),
+            SqlValue::Blob(vec![7; 900]),
+        ];
+        match db.exec("INSERT INTO t VALUES (?, ?)", &row) {
+            Ok(_) => rows += 1,
+            Err(error) => break error,
+        }
+        assert!(rows < 2_000, "more than fits");
+    };
+    assert_full(&error, LIMIT);
+    assert!(rows > 700, "the limit is what was said: {rows}");
+    assert!(!db.is_broken());
+    assert_full(&db.kv_put("k", &[1; 5000]).unwrap_err(), LIMIT);
+    assert!(run(&db, "CREATE TABLE u AS SELECT * FROM t").contains("SQLITE_FULL"));
+    commit(&db);
+    let id = db.savepoint_begin().unwrap();
+    assert_full(
+        &db.exec("INSERT INTO t VALUES (1, 2)", &[])
+            .map(drop)
+            .unwrap_err(),
+        LIMIT,
+    );
+    run(&db, "DELETE FROM t WHERE a < 'row 2'");
+    db.savepoint_rollback(id).unwrap();
+    assert_eq!(run(&db, "SELECT count(*) FROM t"), rows.to_string());
+    assert_eq!(
+        run(&db, "UPDATE t SET b = NULL WHERE a < 'row 3'"),
+        "",
+        "smaller rows"
+    );
+    run(&db, "DELETE FROM t WHERE a >= 'row 3'");
+    commit(&db);
+    db.kv_put("k", &[1; 5000]).unwrap();
+    run(&db, "INSERT INTO t VALUES ('new', 1)");
+    commit(&db);
+    assert_eq!(run(&db, "SELECT b FROM t WHERE a = 'new'"), "1");
+    assert_eq!(run(&db, "PRAGMA quick_check"), "'ok'");
+    db.close();
+    let bytes = std::fs::metadata(file.path()).unwrap().len();
+    assert!(bytes <= LIMIT + (128 << 10), "{bytes} bytes on disk");
+}
+
+#[test]
+fn one_statement_that_fills_the_database_loses_its_unit_at_most() {
+    const LIMIT: u64 = 1 << 20;
+    let file = TempFile::new();
+    let db = limited(&file, LIMIT);
+    run(&db, "CREATE TABLE t(a); INSERT INTO t VALUES (1)");
+    commit(&db);
+    let flood = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT zeroblob(9000) FROM n";
+    let error = db.exec(flood, &[]).map(drop).unwrap_err();
+    assert_full(&error, LIMIT);
     assert_eq!(error.is_critical(), db.is_broken());
     db.rollback_turn();
     db.close();
-    assert_eq!(run(&open(&file.path()), "SELECT a FROM t"), "1");
+    let again = limited(&file, LIMIT);
+    assert_eq!(run(&again, "SELECT a FROM t"), "1");
+}
+
+#[test]
+fn the_log_does_not_grow_for_ever_behind_an_open_cursor() {
+    const LIMIT: u64 = 1 << 20;
+    let file = TempFile::new();
+    let db = limited(&file, LIMIT);
+    run(&db, "CREATE TABLE t(a); INSERT INTO t VALUES (1), (2), (3)");
+    commit(&db);
+    let mut cursor = db.exec("SELECT a FROM t", &[]).unwrap();
+    assert_eq!(next(&mut cursor).unwrap().unwrap(), "1");
+    let mut turns = 0;
+    let error = loop {
+        match db.kv_put("k", &vec![turns as u8; 500_000]) {
+            Ok(()) => commit(&db),
+            Err(error) => break error,
+        }
+        turns += 1;
+        assert!(turns < 1_000, "the log grows and grows");
+    };
+    assert_full(&error, LIMIT);
+    assert!(turns > 50, "{turns}");
+    drop(cursor);
+    db.kv_put("k", b"small").unwrap();
+    commit(&db);
+    assert_eq!(db.kv_get("k").unwrap().unwrap(), b"small");
 }
 
 #[test]

@@ -25,8 +25,8 @@
 //   list() of an impossible range by a transaction that is rolled back
 //                                 workerd does not look at the transaction then
 //   the largest rowid             what comes after it is random
-//   rowsWritten of an UPDATE of the INTEGER PRIMARY KEY
-//                                 counts as two rows there; for the reason of rowsRead
+//   rowsWritten of an upsert, or an UPDATE of the INTEGER PRIMARY KEY
+//                                 which indexes it touched is not told to us; for the reason of rowsRead
 //   more than 25000 operations    where SQLite stops depends on how it was compiled
 
 /** mulberry32: small, and good enough to pick from lists. */
@@ -359,7 +359,7 @@ function exec(r, made) {
   if (drained) steps.push(...drain(r, name, returns));
   else made.open.push(name);
   if (plain) steps.push([name, "rowsRead"], [name, "rowsWritten"]);
-  else if (/^(INSERT INTO t\d \(a, b, c\) VALUES|DELETE FROM t|UPDATE t\d SET [bc])[^;]*$/.test(sql)) steps.push([name, "rowsWritten"]);
+  else if (/^(INSERT INTO t\d \(a, b, c\) VALUES|DELETE FROM t|UPDATE t\d SET [bc])[^;]*$/.test(sql) && !/ON CONFLICT/.test(sql)) steps.push([name, "rowsWritten"]);
   return steps;
 }
 
