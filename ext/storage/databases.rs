@@ -187,3 +187,37 @@ impl Databases {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_holds_its_messages_unless_all_its_writes_are_unconfirmed() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let databases = Databases::default();
+        databases
+            .open(1, &folder.path().join("a.sqlite"), OpenOptions::default())
+            .expect("it can be opened");
+        let turn = |unconfirmed: &[bool]| {
+            for unconfirmed in unconfirmed {
+                let database = if *unconfirmed {
+                    databases.get_for_unconfirmed_write(1)
+                } else {
+                    databases.get_for_write(1)
+                };
+                let database = database.expect("it is open");
+                database.kv_put("k", b"v").expect("it can be written");
+            }
+            let commits = databases.commit_turn();
+            assert_eq!(commits.len(), 1, "one database");
+            assert!(matches!(commits[0].outcome, Ok(Some(_))), "committed");
+            commits[0].holds
+        };
+        assert!(turn(&[false]));
+        assert!(!turn(&[true, true]));
+        assert!(turn(&[true, false, true]), "one confirmed write is enough");
+        assert!(!turn(&[true]), "the turn before is forgotten");
+        databases.close(1);
+    }
+}
