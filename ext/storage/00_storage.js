@@ -91,11 +91,12 @@ function listRange(options, type, hasReadOptions) {
   const given = objectOf(options, "list", type, 1, "ListOptions");
   if (hasReadOptions) readOptions(given, "list", type, 1);
   const optional = (value) => (value === undefined ? null : text(value));
+  // In the platform's order, which getters and objects that are no strings can tell.
+  const start = optional(given.start);
+  const startAfter = optional(given.startAfter);
   const end = optional(given.end);
   const prefix = optional(given.prefix);
   const reverse = Boolean(given.reverse);
-  const start = optional(given.start);
-  const startAfter = optional(given.startAfter);
   const { limit: givenLimit } = given;
   const limit = givenLimit === undefined ? undefined : int32(givenLimit);
   if (start !== null && startAfter !== null) {
@@ -386,6 +387,7 @@ export class DurableObjectStorage extends AsyncKv {
   #sql;
   #kv;
   #deleteFacets;
+  #transactions = 0;
 
   constructor(io, deleteFacets) {
     super(io.context.number);
@@ -424,6 +426,7 @@ export class DurableObjectStorage extends AsyncKv {
     const io = { context: outer.context, event: outer.event, section };
     let open = false;
     let transaction;
+    this.#transactions++;
     try {
       op_txn_begin(number);
       open = true;
@@ -444,12 +447,15 @@ export class DurableObjectStorage extends AsyncKv {
       if (open) op_txn_rollback(number);
       throw error;
     } finally {
+      this.#transactions--;
       op_gate_leave(number, section);
     }
   }
 
   async deleteAll(options) {
     writeOptions(options, "deleteAll", this[kType], 1);
+    // The store knows those that are open; one that was rolled back runs on until its callback ends.
+    if (this.#transactions > 0) throw new Error("Cannot call deleteAll() within a transaction");
     op_storage_delete_all(this[kNumber]);
     this.#deleteFacets();
   }

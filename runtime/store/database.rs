@@ -680,7 +680,7 @@ impl Inner {
     }
 
     /// What follows the statement in `rest`. `rusqlite` does not tell where a statement ended. But the "expanded" text
-    /// of one without parameters is its own text, and behind one with parameters there must be nothing anyway.
+    /// of one without parameters is its own text; of others SQLite is asked again, if there may be more.
     fn tail<'a>(&self, prepared: &Prepared, rest: &'a str) -> Result<&'a str, StoreError> {
         if prepared.parameters == 0 {
             let text = prepared
@@ -692,13 +692,11 @@ impl Inner {
             let start = rest.find(&text).unwrap_or(0);
             return Ok(rest.get(start + text.len()..).unwrap_or_default());
         }
-        let connection = self.connection()?;
-        let mut batch = Batch::new(&connection, rest);
-        let next = batch.next().and_then(|_| batch.next());
-        match next {
-            Ok(None) => Ok(""),
-            Ok(Some(_)) | Err(_) => Err(StoreError::sql(ONLY_LAST_HAS_PARAMETERS)),
+        if !rest.contains([';', '\0']) {
+            return Ok("");
         }
+        let bytes = self.connection()?.statement_bytes(rest);
+        Ok(rest.get(bytes..).unwrap_or_default())
     }
 
     /// Runs an ALTER TABLE and undoes it if a reserved name came of it: the authorizer is not shown what a table is

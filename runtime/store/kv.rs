@@ -19,6 +19,9 @@ const METADATA: u8 = 2;
 /// Key 1 of `_cf_METADATA` is the alarm's time in nanoseconds, as in workerd.
 const ALARM_KEY: i64 = 1;
 
+/// A key and its value.
+pub type KvEntry = (Vec<u8>, Vec<u8>);
+
 /// Which keys `list` yields. The bounds apply together. Keys are bytes: nearly always UTF-8, but see `ext/storage`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KvRange {
@@ -68,7 +71,7 @@ impl KvCursor {
     /// # Errors
     /// `KvListInvalidated` once a newer list was started or everything was deleted; else what SQLite met.
     #[expect(clippy::should_implement_trait, reason = "fallible")]
-    pub fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn next(&mut self) -> Result<Option<KvEntry>, StoreError> {
         let Some(core) = &self.core else {
             return Ok(None); // there was nothing to list, nor that a newer list could take away
         };
@@ -123,7 +126,7 @@ impl Database {
     ///
     /// # Errors
     /// As [`Self::kv_put`].
-    pub fn kv_put_all(&self, entries: &[(Vec<u8>, Vec<u8>)]) -> Result<(), StoreError> {
+    pub fn kv_put_all(&self, entries: &[KvEntry]) -> Result<(), StoreError> {
         self.0.check_usable()?;
         self.0.ensure_table(KV)?; // even for no entries, as in workerd
         let savepoint = self.savepoint_begin()?;
@@ -155,7 +158,7 @@ impl Database {
     ///
     /// # Errors
     /// A critical error, or `Interrupted`.
-    pub fn kv_list(&self, range: &KvRange) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn kv_list(&self, range: &KvRange) -> Result<Vec<KvEntry>, StoreError> {
         let mut entries = Vec::new();
         if let Some(core) = self.0.start_list(range)? {
             while core
@@ -320,7 +323,7 @@ fn integer(value: i64) -> ToSqlOutput<'static> {
     ToSqlOutput::Owned(rusqlite::types::Value::Integer(value))
 }
 
-fn entry_of(row: &Row<'_>) -> (Vec<u8>, Vec<u8>) {
+fn entry_of(row: &Row<'_>) -> KvEntry {
     (bytes_of(row.get(0)), bytes_of(row.get(1)))
 }
 

@@ -46,6 +46,6 @@ pub use database::{Database, Interrupt, OpenOptions};
 pub use error::{QuotaReached, StoreError};
 pub use facet_index::FacetIndex;
 pub use files::ObjectFiles;
-pub use kv::{KvCursor, KvRange};
+pub use kv::{KvCursor, KvEntry, KvRange};
 pub use sync::{CommitTicket, Durability, SyncThread};
 pub use value::{Row, SqlValue, ValueRef};

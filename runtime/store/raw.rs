@@ -78,6 +78,34 @@ impl GuardedConnection {
         }
     }
 
+    /// How many bytes of `sql` its first statement has. Compiles it once more, and nothing that follows: to compile a
+    /// pragma is to carry it out.
+    pub(crate) fn statement_bytes(&self, sql: &str) -> usize {
+        let Ok(length) = c_int::try_from(sql.len()) else {
+            return sql.len();
+        };
+        let mut statement = std::ptr::null_mut();
+        let mut tail = std::ptr::null();
+        // SAFETY: the handle is open; `length` bytes are readable; the statement, or NULL, is finalised at once. SQLite
+        // sets `tail` to an address within the text, or leaves it when it fails.
+        unsafe {
+            ffi::sqlite3_prepare_v2(
+                self.connection.handle(),
+                sql.as_ptr().cast(),
+                length,
+                &raw mut statement,
+                &raw mut tail,
+            );
+            ffi::sqlite3_finalize(statement);
+        }
+        if tail.is_null() {
+            return sql.len();
+        }
+        (tail as usize)
+            .saturating_sub(sql.as_ptr() as usize)
+            .min(sql.len())
+    }
+
     pub(crate) fn authorizer(&self) -> &Authorizer {
         &self.authorizer
     }

@@ -1637,7 +1637,7 @@ fn a_process_crash_loses_nothing_that_was_committed() {
     let file = TempFile::new();
     let db = open(&file.path());
     for index in 0..3000 {
-        db.kv_put(&format!("{index:05}"), &[1; 3000]).unwrap();
+        db.kv_put(format!("{index:05}"), &[1; 3000]).unwrap();
         if index % 10 == 9 {
             commit(&db);
         }

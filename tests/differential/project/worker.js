@@ -117,6 +117,8 @@ class Run {
     try {
       const on = this.names.get(target);
       if (on === undefined) return this.note("<no such target>");
+      // SQL text is UTF-8 in facetd. Left out here, because a shorter sequence may have what was generated as a binding.
+      if (member === "exec" && typeof args[0] === "string" && !args[0].isWellFormed()) return this.note("<not UTF-8>");
       const key = member === "@@iterator" ? Symbol.iterator : member;
       let result = args === undefined ? on[key] : on[key](...args.map(make));
       if (this.planted === "answer" && member === "delete" && typeof result === "boolean") result = !result;
