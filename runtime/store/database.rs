@@ -258,6 +258,8 @@ impl Database {
         let inner = &self.0;
         inner.check_usable()?;
         let cached = inner.user_statements.borrow_mut().take(sql);
+        // SQLite would compile it anew by itself, but then errors do not say where they are.
+        let cached = cached.filter(|prepared| prepared.schema_epoch == inner.schema_epoch.get());
         match cached {
             Some(prepared) => inner.run_bound(prepared, bindings, Author::User),
             None => inner.exec_text(sql, bindings),
@@ -671,6 +673,7 @@ impl Inner {
             Err(error) => return Err(self.sql_error(error)),
         };
         prepared.opens_unit |= notes.transactional_pragma;
+        prepared.schema_epoch = self.schema_epoch.get();
         prepared.notes = notes;
         let tail = self.tail(&prepared, rest)?;
         if is_blank(tail) {
