@@ -791,3 +791,149 @@ fn many_sockets_that_nobody_reads_share_one_limit() {
         "const large = new Uint8Array(8 << 20); for (let i = 0; i < 300; i++) pair().send(large);",
     );
 }
+
+/// SQLite looks at an interrupt between the steps of a statement only, and one call of a function is one step.
+#[test]
+fn an_sql_function_over_long_texts_ends_in_a_typed_error_while_others_answer() {
+    for (call, first, second) in [
+        ("instr(?1, ?2)", "'a'.repeat(8e6)", "'a'.repeat(4e6) + 'b'"),
+        (
+            "replace(?1, ?2, ?1)",
+            "'a'.repeat(8e6)",
+            "'a'.repeat(4e6) + 'b'",
+        ),
+        ("trim(?1, ?2)", "'a'.repeat(8e6)", "'b'.repeat(8e6) + 'a'"),
+        ("unhex(?1, ?2)", "'-'.repeat(8e6)", "'b'.repeat(8e6) + '-'"),
+    ] {
+        loops_while_others_answer(&looping(&format!(
+            "return this.ctx.storage.sql.exec('SELECT length({call}) AS n', {first}, {second}).one();"
+        )));
+    }
+}
+
+/// What cannot be stopped is given up: its callers are answered, its thread runs on.
+#[test]
+fn an_sql_function_that_never_looks_is_answered_for() {
+    let house = House::new();
+    house.assert_unharmed();
+    let body = "const keys = Array.from({ length: 400000 }, (_, i) => '\"' + i + '\":1').join(); const all = '{' + keys + '}'; \
+        return this.ctx.storage.sql.exec('SELECT length(json_patch(?1, ?1)) AS n', all).one();";
+    let answer = house.facet_limited(body, &json!({ "cpuMs": 500 }));
+    assert_eq!(answer["error"]["code"], "EXCEEDED_CPU", "{answer}");
+    assert_eq!(answer["error"]["limit"], 500, "{answer}");
+    house.assert_unharmed();
+}
+
+#[test]
+fn a_full_database_is_a_typed_error_and_its_object_goes_on() {
+    let house = House::new();
+    let body = r#"
+        const { storage } = this.ctx;
+        const { kv, sql } = storage;
+        const told = [];
+        const full = (how) => (e) => told.push([how, e.name, e.message, e.code, e.limit, e.used <= 2.2]);
+        const attempt = (how, run) => { try { run(); told.push([how, "no error"]); } catch (e) { full(how)(e); } };
+        let n = 0;
+        try { for (; n < 1000; n++) kv.put(`key ${n}`, "x".repeat(10_000)); } catch (e) { full("fill")(e); }
+        attempt("kv", () => kv.put("more", "x".repeat(100_000)));
+        attempt("sql", () => sql.exec("CREATE TABLE t AS SELECT zeroblob(100000) AS b"));
+        await storage.put("more", "x".repeat(100_000)).catch(full("async"));
+        await storage.put({ a: 1, more: "x".repeat(100_000) }).catch(full("entries"));
+        attempt("transactionSync", () => storage.transactionSync(() => { kv.delete("key 0"); kv.put("more", "x".repeat(100_000)); }));
+        await storage.transaction(async (txn) => { await txn.delete("key 1"); await txn.put("more", "x".repeat(100_000)); }).catch(full("transaction"));
+        const there = ["key 0", "key 1", "a", "more"].map((key) => kv.get(key) !== undefined);
+        for (let i = 0; i < 50; i++) kv.delete(`key ${i}`);
+        kv.put("more", "x".repeat(100_000));
+        await storage.sync();
+        return { n, told, there, more: kv.get("more").length };
+    "#;
+    let answer = house.facet_limited(body, &json!({ "storageMb": 2 }));
+    let ok = &answer["ok"];
+    let n = ok["n"].as_u64().unwrap_or(0);
+    assert!(
+        (120..=210).contains(&n),
+        "two megabytes, ten kilobytes each: {answer}"
+    );
+    let expected: Vec<Value> = [
+        "fill",
+        "kv",
+        "sql",
+        "async",
+        "entries",
+        "transactionSync",
+        "transaction",
+    ]
+    .iter()
+    .map(|how| {
+        json!([
+            how,
+            "Error",
+            "database or disk is full: SQLITE_FULL",
+            "EXCEEDED_STORAGE",
+            2,
+            true
+        ])
+    })
+    .collect();
+    assert_eq!(ok["told"], json!(expected), "{answer}");
+    assert_eq!(
+        ok["there"],
+        json!([true, true, false, false]),
+        "what failed left no trace: {answer}"
+    );
+    assert_eq!(ok["more"], 100_000, "deleting makes room: {answer}");
+    house.assert_unharmed();
+}
+
+#[test]
+fn one_statement_that_fills_the_database_resets_its_object_at_most() {
+    let house = House::new();
+    let flood = "INSERT INTO t WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT zeroblob(9000) FROM n";
+    let module = format!(
+        "import {{ DurableObject }} from 'cloudflare:workers';
+        export class App extends DurableObject {{
+          begin() {{ this.ctx.storage.sql.exec('CREATE TABLE t (a); INSERT INTO t VALUES (1)'); }}
+          flood() {{ this.ctx.storage.sql.exec('{flood}'); }}
+          count() {{ return this.ctx.storage.sql.exec('SELECT count(*) AS n FROM t').one().n; }}
+        }}"
+    );
+    let ask = |method: &str| {
+        house.post(
+            "/facet",
+            &json!({ "facet": "flooded", "id": "flooded", "module": module, "method": method, "limits": { "storageMb": 2 } }),
+        )
+    };
+    assert_eq!(ask("begin")["ok"], Value::Null);
+    let answer = ask("flood");
+    let message = answer["error"]["message"].as_str().unwrap_or_default();
+    assert!(
+        message.contains("SQLITE_FULL") || message.contains("earlier SQL critical error"),
+        "{answer}"
+    );
+    assert_eq!(ask("count")["ok"], 1, "what was committed is there");
+    house.assert_unharmed();
+}
+
+#[test]
+fn rows_and_entries_that_are_looked_at_one_by_one_need_no_memory() {
+    let house = House::new();
+    house.assert_unharmed();
+    let before = house.rss_mib();
+    let limits = json!({ "memoryMb": 64, "cpuMs": 60_000 });
+    for body in [
+        // One gigabyte of text.
+        "let bytes = 0; for (const { x } of this.ctx.storage.sql.exec(`SELECT printf('%.*c', 1000000, 'x') AS x FROM \
+         (WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 1000) SELECT i FROM n)`)) bytes += x.length; return bytes === 1e9;",
+        "const { kv } = this.ctx.storage; for (let i = 0; i < 64; i++) kv.put(`key ${i}`, String(i % 10).repeat(4_000_000)); \
+         let bytes = 0; for (const [, value] of kv.list()) bytes += value.length; return bytes === 256e6;",
+    ] {
+        let answer = house.facet_limited(body, &limits);
+        assert_eq!(answer["ok"], true, "{answer}");
+    }
+    let after = house.rss_mib();
+    assert!(
+        after < before + RSS_SLACK_MIB,
+        "resident memory went from {before} to {after} MiB"
+    );
+    house.assert_unharmed();
+}

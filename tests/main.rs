@@ -6,6 +6,7 @@ mod browser;
 mod conformance;
 mod crash;
 mod db;
+mod differential;
 mod disk;
 mod harness;
 mod history;

@@ -451,7 +451,7 @@ pub fn op_gate_durable(state: &mut OpState, context: u32, event: u32, section: u
     let isolate = isolate(state);
     let call = isolate.begin_call(context, event, section);
     let inbox = isolate.inbox.clone();
-    isolate.send_later(context, move |durable| {
+    isolate.when_durable(context, move |durable| {
         inbox.send(Message::Completed {
             call,
             with: Completed::Durable(durable),

@@ -129,6 +129,13 @@ pub struct OpenSocket {
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
 
+/// Which commits a message of the outbox waits for.
+#[derive(Clone, Copy)]
+enum Waits {
+    ForConfirmed,
+    ForAll,
+}
+
 type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 pub struct IsolateState {
@@ -148,7 +155,7 @@ pub struct IsolateState {
     fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
     pub send_budget: SendBudget,
     next_id: Cell<u32>,
-    outbox: RefCell<Vec<(u32, Held)>>,
+    outbox: RefCell<Vec<(u32, Waits, Held)>>,
     /// The worker this isolate became.
     pub worker: RefCell<Option<Arc<dyn WorkerPort>>>,
     pub outbound: RefCell<Option<Arc<dyn Target>>>,
@@ -233,16 +240,30 @@ impl IsolateState {
         context: u32,
         message: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) {
-        self.outbox.borrow_mut().push((context, Box::new(message)));
+        self.outbox
+            .borrow_mut()
+            .push((context, Waits::ForConfirmed, Box::new(message)));
+    }
+
+    /// Something to be told once all writes are durable, this turn's and unconfirmed ones included.
+    pub fn when_durable(
+        &self,
+        context: u32,
+        message: impl FnOnce(Result<(), Failure>) + Send + 'static,
+    ) {
+        self.outbox
+            .borrow_mut()
+            .push((context, Waits::ForAll, Box::new(message)));
     }
 
     /// Lets the messages of the turn go, each through the gate of the object that sent it.
     pub fn flush_outbox(&self) {
         let messages = std::mem::take(&mut *self.outbox.borrow_mut());
-        for (context, message) in messages {
-            match self.output_gate(context) {
-                Some(gate) => gate.send(message),
-                None => message(Ok(())),
+        for (context, waits, message) in messages {
+            match (self.output_gate(context), waits) {
+                (Some(gate), Waits::ForConfirmed) => gate.send(message),
+                (Some(gate), Waits::ForAll) => gate.when_durable(message),
+                (None, _) => message(Ok(())),
             }
         }
     }

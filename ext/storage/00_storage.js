@@ -16,14 +16,18 @@ import {
   op_kv_cursor_next,
   op_kv_delete,
   op_kv_get,
+  op_kv_get_all,
   op_kv_list,
+  op_kv_check_value,
   op_kv_put,
+  op_kv_put_all,
   op_sql_all,
   op_sql_columns,
   op_sql_exec,
   op_sql_next,
   op_sql_read,
   op_sql_size,
+  op_sql_stop,
   op_sql_written,
   op_storage_delete_all,
   op_txn_begin,
@@ -38,6 +42,10 @@ import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { hasAlarmHandler, worker } from "ext:facetd_rpc/40_events.js";
 
 const kNumber = Symbol("context");
+const kType = Symbol("type");
+const kDelete = Symbol("delete");
+const kCheck = Symbol("check");
+const kOver = Symbol("over");
 
 function missing(method, type, parameter, kind) {
   return new TypeError(
@@ -45,40 +53,68 @@ function missing(method, type, parameter, kind) {
   );
 }
 
-// ---- key-value
+// ---- options
+
+/** The options object as given; nothing is an object without any. */
+function objectOf(options, method, type, parameter, kind) {
+  if (options === undefined || options === null) return {};
+  if (typeof options !== "object" && typeof options !== "function") throw missing(method, type, parameter, kind);
+  return options;
+}
+
+/**
+ * Looks at the options of a read. All operations take effect at once, so no event could come in between whether
+ * `allowConcurrency` is set or not, and there is no cache to leave out: only what asking for them does can be seen.
+ */
+function readOptions(options, ...where) {
+  const { allowConcurrency: _a, noCache: _b } = objectOf(options, ...where, "GetOptions");
+}
+
+/** Looks at the options of a write: is it `allowUnconfirmed`? */
+function writeOptions(options, ...where) {
+  const { allowConcurrency: _a, allowUnconfirmed, noCache: _b } = objectOf(options, ...where, "PutOptions");
+  return Boolean(allowUnconfirmed);
+}
+
+/** A string, by the conversion that refuses symbols. */
+const text = (value) => `${value}`;
+
+const LIMIT_MAX = 2 ** 31 - 1;
+
+/** A 32-bit number, by the platform's conversion. */
+function int32(given) {
+  const number = Math.trunc(+given);
+  if (!Number.isFinite(number)) return 0;
+  if (number > LIMIT_MAX || number < -LIMIT_MAX - 1) {
+    throw new TypeError(`Value out of range. Must be between ${-LIMIT_MAX - 1} and ${LIMIT_MAX} (inclusive).`);
+  }
+  return number;
+}
 
 /** list() options as the store takes them: start, exclusive, end, prefix, reverse, limit. */
-function listRange(options, type) {
-  if (options !== undefined && options !== null && typeof options !== "object") {
-    throw missing("list", type, 1, "ListOptions");
-  }
-  if (options === undefined || options === null) return [null, false, null, null, false, -1];
-  const { start, startAfter, end, prefix, reverse, limit } = options;
-  if (start !== undefined && startAfter !== undefined) {
+function listRange(options, type, hasReadOptions) {
+  const given = objectOf(options, "list", type, 1, "ListOptions");
+  if (hasReadOptions) readOptions(given, "list", type, 1);
+  const optional = (value) => (value === undefined ? null : text(value));
+  // In the platform's order, which getters and objects that are no strings can tell.
+  const start = optional(given.start);
+  const startAfter = optional(given.startAfter);
+  const end = optional(given.end);
+  const prefix = optional(given.prefix);
+  const reverse = Boolean(given.reverse);
+  const { limit: givenLimit } = given;
+  const limit = givenLimit === undefined ? undefined : int32(givenLimit);
+  if (start !== null && startAfter !== null) {
     throw new TypeError("list() cannot be called with both start and startAfter values.");
   }
-  let max = -1;
-  if (limit !== undefined) {
-    max = Math.trunc(Number(limit));
-    if (!(max > 0) || max === Infinity) throw new TypeError("List limit must be positive.");
-  }
-  const text = (v) => (v === undefined ? null : String(v));
-  return [text(start ?? startAfter), startAfter !== undefined, text(end), text(prefix), Boolean(reverse), max];
+  if (limit !== undefined && limit <= 0) throw new TypeError("List limit must be positive.");
+  return [start ?? startAfter, startAfter !== null, end, prefix, reverse, limit ?? -1];
 }
 
-function compareKeys(a, b) {
-  // The order of the table: by UTF-8 bytes, not by UTF-16 units.
-  const x = core.encode(a);
-  const y = core.encode(b);
-  const n = Math.min(x.length, y.length);
-  for (let i = 0; i < n; i++) if (x[i] !== y[i]) return x[i] - y[i];
-  return x.length - y.length;
-}
+// ---- key-value
 
-/** Is there a value, be it `undefined` (which only `kv.put` can store)? */
-function holds(number, key) {
-  return op_kv_list(number, key, false, `${key}\0`, null, false, 1).length > 0;
-}
+const PUT_FORMS =
+  "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)";
 
 function checkAlarmOptions(method, parameter, options, kind) {
   const taken = options === undefined || options === null || typeof options === "object" || typeof options === "function";
@@ -106,53 +142,68 @@ class AsyncKv {
     Object.defineProperty(this, kNumber, { value: number });
   }
 
-  async get(key, _options) {
-    if (arguments.length < 1) throw missing("get", "DurableObjectStorage", 1, "string or Array");
-    const number = this[kNumber];
-    if (!Array.isArray(key)) return op_kv_get(number, String(key));
-    const found = new Map();
-    for (const k of [...new Set(key.map(String))].sort(compareKeys)) {
-      const value = op_kv_get(number, k);
-      if (value !== undefined || holds(number, k)) found.set(k, value);
-    }
-    return found;
+  async get(key, options) {
+    if (arguments.length < 1) throw missing("get", this[kType], 1, "string or Array");
+    const keys = Array.isArray(key) ? Array.from(key, text) : text(key);
+    readOptions(options, "get", this[kType], 2);
+    this[kCheck]("get");
+    if (typeof keys === "string") return op_kv_get(this[kNumber], keys);
+    return new Map(op_kv_get_all(this[kNumber], keys));
   }
 
   async put(key, value, options) {
-    if (arguments.length < 1) throw missing("put", "DurableObjectStorage", 1, "string or object");
+    if (arguments.length < 1) throw missing("put", this[kType], 1, "string or object");
     const number = this[kNumber];
-    if (typeof key === "object" && key !== null) {
-      if (value !== undefined && (typeof value !== "object" || value === null)) {
-        throw new TypeError(
-          "put() may only be called with a single key-value pair and optional options as put(key, value, options) or with multiple key-value pairs and optional options as put(entries, options)",
-        );
-      }
-      // All or nothing: a value that cannot be cloned must leave no trace of the others.
-      const savepoint = op_txn_savepoint(number);
-      let done = false;
-      try {
-        for (const k of Object.keys(key)) if (key[k] !== undefined) op_kv_put(number, k, key[k]);
-        done = true;
-      } finally {
-        op_txn_savepoint_end(number, savepoint, done);
-      }
+    const isObject = (typeof key === "object" && key !== null) || typeof key === "function";
+    if (!isObject || Array.isArray(key)) {
+      const name = text(key);
+      const unconfirmed = writeOptions(options, "put", this[kType], 3);
+      if (value === undefined) throw new TypeError("put() called with undefined value.");
+      this[kCheck]("put", [value]);
+      op_kv_put(number, name, value, unconfirmed);
       return;
     }
-    if (value === undefined) throw new TypeError("put() called with undefined value.");
-    op_kv_put(number, String(key), value);
+    const entries = Object.keys(key).map((name) => [name, key[name]]);
+    writeOptions(options, "put", this[kType], 3);
+    if (value !== undefined && value !== null && typeof value !== "object" && typeof value !== "function") {
+      throw new TypeError(PUT_FORMS);
+    }
+    const unconfirmed = writeOptions(value, "put", this[kType], 2);
+    const names = [];
+    const values = [];
+    for (const [name, item] of entries) {
+      if (item === undefined) continue;
+      names.push(name);
+      values.push(item);
+    }
+    this[kCheck]("put", values);
+    op_kv_put_all(this[kNumber], names, values, unconfirmed);
   }
 
-  async delete(key, _options) {
-    if (arguments.length < 1) throw missing("delete", "DurableObjectStorage", 1, "string or Array");
+  /** Throws if `method` may not be called now; what is wrong with `values` comes first. */
+  [kCheck](_method, _values) {}
+
+  /** What is wrong with the arguments is thrown, not rejected, as on the platform. */
+  delete(key, options) {
+    if (arguments.length < 1) throw missing("delete", this[kType], 1, "string or Array");
+    const keys = Array.isArray(key) ? new Set(Array.from(key, text)) : text(key);
+    const unconfirmed = writeOptions(options, "delete", this[kType], 2);
+    this[kCheck]("delete");
+    return this[kDelete](keys, unconfirmed);
+  }
+
+  async [kDelete](keys, unconfirmed) {
     const number = this[kNumber];
-    if (!Array.isArray(key)) return op_kv_delete(number, String(key));
+    if (typeof keys === "string") return op_kv_delete(number, keys, unconfirmed);
     let count = 0;
-    for (const k of new Set(key.map(String))) if (op_kv_delete(number, k)) count++;
+    for (const k of keys) if (op_kv_delete(number, k, unconfirmed)) count++;
     return count;
   }
 
   async list(options) {
-    return new Map(op_kv_list(this[kNumber], ...listRange(options, "DurableObjectStorage")));
+    const range = listRange(options, this[kType], true);
+    this[kCheck]("list");
+    return new Map(op_kv_list(this[kNumber], ...range));
   }
 
   async getAlarm(options) {
@@ -180,18 +231,20 @@ class DurableObjectTransaction extends AsyncKv {
   constructor(number, end) {
     super(number);
     this.end = end;
-    for (const method of ["get", "put", "delete", "list", "getAlarm", "setAlarm", "deleteAlarm"]) {
+    for (const method of ["getAlarm", "setAlarm", "deleteAlarm"]) {
       const base = AsyncKv.prototype[method];
       Object.defineProperty(this, method, {
         value: async (...args) => {
-          this.check(method);
+          this[kCheck](method);
           return base.apply(this, args);
         },
       });
     }
     Object.defineProperty(this, "end", { enumerable: false, writable: true });
   }
-  check(method) {
+  [kCheck](method, values = []) {
+    if (this.#state === "open") return;
+    for (const value of values) op_kv_check_value(value);
     if (this.#state === "rolledBack") throw new Error(`Cannot ${method}() on rolled back transaction`);
     if (this.#state === "committed") {
       throw new Error(
@@ -201,15 +254,16 @@ class DurableObjectTransaction extends AsyncKv {
   }
   rollback() {
     if (this.#state === "rolledBack") return;
-    this.check("rollback");
+    this[kCheck]("rollback");
     this.#state = "rolledBack";
     this.end();
   }
-  async deleteAll() {
+  deleteAll() {
     throw new Error("Cannot call deleteAll() within a transaction");
   }
-  commit() {
-    if (this.#state === "open") this.#state = "committed";
+  /** It is over: nothing more can be done with it. */
+  [kOver](state) {
+    if (this.#state === "open") this.#state = state;
   }
 }
 
@@ -226,19 +280,20 @@ class SyncKvStorage {
   }
   get(key) {
     if (arguments.length < 1) throw missing("get", "SyncKvStorage", 1, "string");
-    return op_kv_get(this[kNumber], String(key));
+    return op_kv_get(this[kNumber], text(key));
   }
   put(key, value) {
+    if (arguments.length < 1) throw missing("put", "SyncKvStorage", 1, "string");
+    const name = text(key);
     if (arguments.length < 2) throw missing("put", "SyncKvStorage", 2, "Value");
-    op_kv_put(this[kNumber], String(key), value);
+    op_kv_put(this[kNumber], name, value, false);
   }
   delete(key) {
     if (arguments.length < 1) throw missing("delete", "SyncKvStorage", 1, "string");
-    return op_kv_delete(this[kNumber], String(key));
+    return op_kv_delete(this[kNumber], text(key), false);
   }
   list(options) {
-    const number = this[kNumber];
-    const cursor = op_kv_cursor(number, ...listRange(options, "SyncKvStorage"));
+    const cursor = op_kv_cursor(this[kNumber], ...listRange(options, "SyncKvStorage", false));
     return Object.assign(Object.create(KvIterator), { [kCursor]: cursor });
   }
 }
@@ -277,7 +332,7 @@ class SqlStorageCursor {
     if (row === undefined) {
       throw new Error("Expected exactly one result from SQL query, but got no results.");
     }
-    if (op_sql_next(this.#cursor, false) !== undefined) {
+    if (op_sql_stop(this.#cursor)) {
       throw new Error("Expected exactly one result from SQL query, but got multiple results.");
     }
     return row;
@@ -324,8 +379,9 @@ class SqlStorage {
   }
   exec(query, ...bindings) {
     if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "String");
+    const sql = text(query);
     for (let i = 0; i < bindings.length; i++) bindings[i] = binding(bindings[i]);
-    return new SqlStorageCursor(op_sql_exec(this[kNumber], String(query), bindings));
+    return new SqlStorageCursor(op_sql_exec(this[kNumber], sql, bindings));
   }
   get databaseSize() {
     return op_sql_size(this[kNumber]);
@@ -350,7 +406,7 @@ function binding(value) {
     case "object":
       if (value === null || value instanceof ArrayBuffer || ArrayBuffer.isView(value)) return value;
   }
-  return String(value);
+  return text(value);
 }
 
 // ---- point-in-time recovery
@@ -379,6 +435,7 @@ export class DurableObjectStorage extends AsyncKv {
   #sql;
   #kv;
   #deleteFacets;
+  #transactions = 0;
 
   constructor(io, deleteFacets) {
     super(io.context.number);
@@ -416,29 +473,37 @@ export class DurableObjectStorage extends AsyncKv {
     const number = this[kNumber];
     const io = { context: outer.context, event: outer.event, section };
     let open = false;
+    let transaction;
+    this.#transactions++;
     try {
       op_txn_begin(number);
       open = true;
-      const transaction = new DurableObjectTransaction(number, () => {
+      transaction = new DurableObjectTransaction(number, () => {
         op_txn_rollback(number);
         open = false;
       });
       const value = await inFrame(derivedFrame(io), async () => run(transaction));
-      transaction.commit();
+      transaction[kOver]("committed");
       if (open) {
         open = false;
         op_txn_commit(number);
       }
       return value;
     } catch (error) {
+      // First, so that its own rollback() cannot undo what is written later.
+      transaction?.[kOver]("rolledBack");
       if (open) op_txn_rollback(number);
       throw error;
     } finally {
+      this.#transactions--;
       op_gate_leave(number, section);
     }
   }
 
-  async deleteAll(_options) {
+  async deleteAll(options) {
+    writeOptions(options, "deleteAll", this[kType], 1);
+    // The store knows those that are open; one that was rolled back runs on until its callback ends.
+    if (this.#transactions > 0) throw new Error("Cannot call deleteAll() within a transaction");
     op_storage_delete_all(this[kNumber], !worker.flags.has("delete_all_deletes_alarm"));
     this.#deleteFacets();
   }
@@ -472,6 +537,8 @@ export class DurableObjectStorage extends AsyncKv {
     return bookmarkText(op_bookmark_restore(this[kNumber], time, undo), true);
   }
 }
+Object.defineProperty(DurableObjectStorage.prototype, kType, { value: "DurableObjectStorage" });
+Object.defineProperty(DurableObjectTransaction.prototype, kType, { value: "DurableObjectTransaction" });
 for (const Class of [SqlStorageCursor, SqlStorageStatement, SqlStorage, SyncKvStorage]) types.platform.add(Class);
 Object.defineProperty(SqlStorageCursor, "name", { value: "Cursor" });
 Object.defineProperty(SqlStorageStatement, "name", { value: "Statement" });

@@ -12,6 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// What the end of a turn did to one database.
 pub struct TurnCommit {
     pub context: u32,
+    /// What the object sends waits for it. Not so if all that was written is `allowUnconfirmed`.
+    pub holds: bool,
     pub outcome: Result<Option<CommitTicket>, StoreError>,
     /// What the alarm is now, if this has changed it.
     pub alarm: Option<Option<i64>>,
@@ -47,6 +49,8 @@ pub struct Databases {
     open: RefCell<HashMap<u32, Database>>,
     /// Contexts whose database was used in this turn.
     touched: RefCell<Vec<u32>>,
+    /// Those of them that may have written something nobody called unconfirmed.
+    confirmed: RefCell<Vec<u32>>,
     /// Commits of explicit transactions, which happened inside the turn.
     committed: RefCell<Vec<TurnCommit>>,
     /// Of databases that have or had an alarm since they were opened.
@@ -121,7 +125,21 @@ impl Databases {
         self.open.borrow().get(&context).cloned()
     }
 
-    /// As [`Self::get`]; the end of the turn commits what was written, and looks whether the database broke.
+    /// As [`Self::get`], for something that may write.
+    pub(crate) fn get_for_write(&self, context: u32) -> Option<Database> {
+        self.confirm(context);
+        self.use_in_turn(context)
+    }
+
+    fn confirm(&self, context: u32) {
+        let mut confirmed = self.confirmed.borrow_mut();
+        if confirmed.last() != Some(&context) {
+            confirmed.push(context);
+        }
+    }
+
+    /// As [`Self::get`]; the end of the turn commits what was written, and looks whether the database broke. What is written
+    /// through it and nothing else holds nothing back.
     pub(crate) fn use_in_turn(&self, context: u32) -> Option<Database> {
         let mut touched = self.touched.borrow_mut();
         if touched.last() != Some(&context) {
@@ -136,6 +154,7 @@ impl Databases {
             .and_then(|database| self.changed_alarm(context, &database));
         self.committed.borrow_mut().push(TurnCommit {
             context,
+            holds: true,
             outcome: Ok(Some(ticket)),
             alarm,
         });
@@ -162,6 +181,7 @@ impl Databases {
     pub fn commit_turn(&self) -> Vec<TurnCommit> {
         let mut commits = self.committed.take();
         let mut touched = self.touched.take();
+        let confirmed = self.confirmed.take();
         touched.sort_unstable();
         touched.dedup();
         for context in touched {
@@ -182,6 +202,7 @@ impl Databases {
                 if alarm.is_some() || !matches!(outcome, Ok(None)) {
                     commits.push(TurnCommit {
                         context,
+                        holds: confirmed.contains(&context),
                         outcome,
                         alarm,
                     });
@@ -220,7 +241,7 @@ impl Databases {
 
     /// Sets or removes the alarm, as part of the turn's unit.
     pub(crate) fn set_alarm(&self, context: u32, time_ns: Option<i64>) -> Result<(), StoreError> {
-        let Some(database) = self.use_in_turn(context) else {
+        let Some(database) = self.get_for_write(context) else {
             return Ok(());
         };
         if time_ns.is_none() && database.alarm_ns()?.is_none() {
@@ -271,7 +292,7 @@ impl Databases {
 
     /// Removes the alarm if it is still this one.
     pub(crate) fn clear_alarm(&self, context: u32, time_ns: i64) -> Result<(), StoreError> {
-        let Some(database) = self.use_in_turn(context) else {
+        let Some(database) = self.get_for_write(context) else {
             return Ok(());
         };
         if database.alarm_ns()? == Some(time_ns) {
@@ -301,6 +322,7 @@ impl Databases {
     /// The turn was terminated: nothing it wrote stays.
     pub fn rollback_turn(&self) {
         self.committed.take();
+        self.confirmed.take();
         for context in self.touched.take() {
             if let Some(database) = self.get(context) {
                 database.rollback_turn();
@@ -327,8 +349,9 @@ impl Databases {
     ) -> Option<R> {
         let mut cursors = self.cursors.borrow_mut();
         let (context, cursor) = cursors.get_mut(&number)?;
-        let mut touched = self.touched.borrow_mut();
         // A writing statement may go on when its cursor does.
+        self.confirm(*context);
+        let mut touched = self.touched.borrow_mut();
         if touched.last() != Some(context) {
             touched.push(*context);
         }
@@ -343,5 +366,39 @@ impl Databases {
             Ok(mut cursors) => drop(cursors.remove(&number)),
             Err(_) => self.dropped.borrow_mut().push(number),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_turn_holds_its_messages_unless_all_its_writes_are_unconfirmed() {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let databases = Databases::default();
+        databases
+            .open(1, &folder.path().join("a.sqlite"), OpenOptions::default())
+            .expect("it can be opened");
+        let turn = |unconfirmed: &[bool]| {
+            for unconfirmed in unconfirmed {
+                let database = if *unconfirmed {
+                    databases.use_in_turn(1)
+                } else {
+                    databases.get_for_write(1)
+                };
+                let database = database.expect("it is open");
+                database.kv_put("k", b"v").expect("it can be written");
+            }
+            let commits = databases.commit_turn();
+            assert_eq!(commits.len(), 1, "one database");
+            assert!(matches!(commits[0].outcome, Ok(Some(_))), "committed");
+            commits[0].holds
+        };
+        assert!(turn(&[false]));
+        assert!(!turn(&[true, true]));
+        assert!(turn(&[true, false, true]), "one confirmed write is enough");
+        assert!(!turn(&[true]), "the turn before is forgotten");
+        databases.close(1);
     }
 }

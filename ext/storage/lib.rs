@@ -12,7 +12,10 @@ deno_core::extension!(
     deps = [facetd_rpc],
     ops = [
         ops::op_kv_get,
+        ops::op_kv_get_all,
+        ops::op_kv_check_value,
         ops::op_kv_put,
+        ops::op_kv_put_all,
         ops::op_kv_delete,
         ops::op_kv_list,
         ops::op_kv_cursor,
@@ -24,6 +27,7 @@ deno_core::extension!(
         ops::op_sql_read,
         ops::op_sql_written,
         ops::op_sql_size,
+        ops::op_sql_stop,
         ops::op_alarm_get,
         ops::op_alarm_set,
         ops::op_alarm_delete,

@@ -2,10 +2,11 @@
 
 use crate::databases::{AlarmStart, Databases, OpenCursor};
 use deno_core::{GarbageCollected, OpState, op2, v8};
-use deno_error::JsErrorBox;
+use deno_error::{AdditionalProperties, JsErrorBox, JsErrorClass, PropertyValue};
 use facetd_core::{AlarmAnswer, AlarmEvent, Answer, Failure};
 use facetd_rpc::{CloneMode, deserialize_stored, isolate, isolate_of, serialize};
 use facetd_store::{Database, KvRange, Moment, SqlValue, StoreError, ValueRef};
+use std::borrow::Cow;
 use std::rc::{Rc, Weak};
 use std::time::SystemTime;
 
@@ -17,9 +18,65 @@ fn databases_of(scope: &v8::Isolate) -> Rc<Databases> {
     databases(&deno_core::JsRuntime::op_state_from(scope).borrow())
 }
 
+/// A full database, told as every limit is.
+#[derive(Debug)]
+struct StorageExceeded {
+    message: String,
+    limit_mb: f64,
+    used_mb: f64,
+}
+
+impl std::fmt::Display for StorageExceeded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StorageExceeded {}
+
+impl JsErrorClass for StorageExceeded {
+    fn get_class(&self) -> Cow<'static, str> {
+        "Error".into()
+    }
+
+    fn get_message(&self) -> Cow<'static, str> {
+        self.message.clone().into()
+    }
+
+    fn get_additional_properties(&self) -> AdditionalProperties {
+        let properties = [
+            ("code", PropertyValue::from("EXCEEDED_STORAGE")),
+            ("limit", PropertyValue::from(self.limit_mb)),
+            ("used", PropertyValue::from(self.used_mb)),
+        ];
+        Box::new(
+            properties
+                .into_iter()
+                .map(|(name, value)| (name.into(), value)),
+        )
+    }
+
+    fn get_ref(&self) -> &(dyn std::error::Error + Send + Sync + 'static) {
+        self
+    }
+}
+
 /// What JS sees of a store error: SQLite's words, never a path.
 fn js_error(error: &StoreError) -> JsErrorBox {
-    JsErrorBox::generic(error.js_message())
+    let message = error.js_message();
+    match error {
+        StoreError::DiskFull {
+            quota: Some(quota), ..
+        } => {
+            let mb = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+            JsErrorBox::from_err(StorageExceeded {
+                message,
+                limit_mb: mb(quota.limit_bytes),
+                used_mb: mb(quota.used_bytes),
+            })
+        }
+        _ => JsErrorBox::generic(message),
+    }
 }
 
 fn gone() -> JsErrorBox {
@@ -32,7 +89,40 @@ fn reading(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> 
 }
 
 fn writing(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> {
-    databases.use_in_turn(context).ok_or_else(gone)
+    databases.get_for_write(context).ok_or_else(gone)
+}
+
+/// As `writing`; an unconfirmed write holds nothing back.
+fn writing_key(
+    databases: &Databases,
+    context: u32,
+    unconfirmed: bool,
+) -> Result<Database, JsErrorBox> {
+    if unconfirmed {
+        databases.use_in_turn(context)
+    } else {
+        databases.get_for_write(context)
+    }
+    .ok_or_else(gone)
+}
+
+/// A string as V8 writes it: surrogates without a partner stay what they are, so that different keys stay different.
+/// Such bytes are no UTF-8, and reading makes replacement characters of them.
+fn bytes_of(scope: &v8::PinScope<'_, '_>, value: v8::Local<'_, v8::Value>) -> Vec<u8> {
+    let Ok(string) = v8::Local::<v8::String>::try_from(value) else {
+        return Vec::new();
+    };
+    let mut bytes = vec![0; string.utf8_length(scope)];
+    let written = string.write_utf8_v2(scope, &mut bytes, v8::WriteFlags::empty(), None);
+    bytes.truncate(written);
+    bytes
+}
+
+fn optional_bytes(
+    scope: &v8::PinScope<'_, '_>,
+    value: v8::Local<'_, v8::Value>,
+) -> Option<Vec<u8>> {
+    (!value.is_null_or_undefined()).then(|| bytes_of(scope, value))
 }
 
 // ---- key-value
@@ -41,13 +131,39 @@ fn writing(databases: &Databases, context: u32) -> Result<Database, JsErrorBox> 
 pub fn op_kv_get<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] key: &str,
+    key: v8::Local<'s, v8::Value>,
 ) -> Result<v8::Local<'s, v8::Value>, JsErrorBox> {
     let database = reading(&databases_of(scope), context)?;
-    match database.kv_get(key).map_err(|e| js_error(&e))? {
+    let key = bytes_of(scope, key);
+    match database.kv_get(&key).map_err(|e| js_error(&e))? {
         Some(bytes) => read_value(scope, bytes),
         None => Ok(v8::undefined(scope).into()),
     }
+}
+
+/// `[[key, value], ...]` of those of `keys` that exist, in the order of their bytes, each once.
+#[op2(reentrant)]
+pub fn op_kv_get_all<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    keys: v8::Local<'s, v8::Array>,
+) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
+    let database = reading(&databases_of(scope), context)?;
+    let mut sorted = Vec::with_capacity(keys.length() as usize);
+    for at in 0..keys.length() {
+        if let Some(key) = keys.get_index(scope, at) {
+            sorted.push(bytes_of(scope, key));
+        }
+    }
+    sorted.sort();
+    sorted.dedup();
+    let mut found: Vec<v8::Local<v8::Value>> = Vec::new();
+    for key in sorted {
+        if let Some(bytes) = database.kv_get(&key).map_err(|e| js_error(&e))? {
+            found.push(entry(scope, &key, bytes)?.into());
+        }
+    }
+    Ok(v8::Array::new_with_elements(scope, &found))
 }
 
 fn read_value<'s>(
@@ -64,35 +180,72 @@ fn read_value<'s>(
 pub fn op_kv_put<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] key: &str,
+    key: v8::Local<'s, v8::Value>,
     value: v8::Local<'s, v8::Value>,
+    unconfirmed: bool,
 ) -> Result<(), JsErrorBox> {
     let isolate = isolate_of(scope);
     // `None`: the DataCloneError is pending already.
     let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else {
         return Ok(());
     };
-    let database = writing(&databases_of(scope), context)?;
+    let database = writing_key(&databases_of(scope), context, unconfirmed)?;
+    let key = bytes_of(scope, key);
     database
-        .kv_put(key, &payload.bytes)
+        .kv_put(&key, &payload.bytes)
         .map_err(|e| js_error(&e))
 }
 
-#[op2(fast)]
-pub fn op_kv_delete(
-    state: &mut OpState,
+/// `put` of several entries. All or nothing: everything is serialised before anything is written.
+#[op2(nofast, reentrant)]
+pub fn op_kv_put_all<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] key: &str,
+    names: v8::Local<'s, v8::Array>,
+    values: v8::Local<'s, v8::Array>,
+    unconfirmed: bool,
+) -> Result<(), JsErrorBox> {
+    let isolate = isolate_of(scope);
+    let mut entries = Vec::with_capacity(names.length() as usize);
+    for at in 0..names.length() {
+        let (Some(name), Some(value)) = (names.get_index(scope, at), values.get_index(scope, at))
+        else {
+            return Ok(());
+        };
+        let Some(payload) = serialize(scope, &isolate, value, CloneMode::Storage) else {
+            return Ok(()); // thrown already
+        };
+        entries.push((bytes_of(scope, name), payload.bytes));
+    }
+    writing_key(&databases_of(scope), context, unconfirmed)?
+        .kv_put_all(&entries)
+        .map_err(|e| js_error(&e))
+}
+
+/// Throws what `put` would throw of this value.
+#[op2(nofast, reentrant)]
+pub fn op_kv_check_value<'s>(scope: &mut v8::PinScope<'s, '_>, value: v8::Local<'s, v8::Value>) {
+    let isolate = isolate_of(scope);
+    drop(serialize(scope, &isolate, value, CloneMode::Storage));
+}
+
+#[op2(nofast)]
+pub fn op_kv_delete<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    context: u32,
+    key: v8::Local<'s, v8::Value>,
+    unconfirmed: bool,
 ) -> Result<bool, JsErrorBox> {
-    let database = writing(&databases(state), context)?;
-    database.kv_delete(key).map_err(|e| js_error(&e))
+    let database = writing_key(&databases_of(scope), context, unconfirmed)?;
+    let key = bytes_of(scope, key);
+    database.kv_delete(&key).map_err(|e| js_error(&e))
 }
 
 fn range(
-    start: Option<String>,
+    start: Option<Vec<u8>>,
     start_exclusive: bool,
-    end: Option<String>,
-    prefix: Option<String>,
+    end: Option<Vec<u8>>,
+    prefix: Option<Vec<u8>>,
     reverse: bool,
     limit: f64,
 ) -> KvRange {
@@ -113,15 +266,22 @@ fn range(
 pub fn op_kv_list<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] start: Option<String>,
+    start: v8::Local<'s, v8::Value>,
     start_exclusive: bool,
-    #[string] end: Option<String>,
-    #[string] prefix: Option<String>,
+    end: v8::Local<'s, v8::Value>,
+    prefix: v8::Local<'s, v8::Value>,
     reverse: bool,
     limit: f64,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let database = reading(&databases_of(scope), context)?;
-    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let range = range(
+        optional_bytes(scope, start),
+        start_exclusive,
+        optional_bytes(scope, end),
+        optional_bytes(scope, prefix),
+        reverse,
+        limit,
+    );
     let entries = database.kv_list(&range).map_err(|e| js_error(&e))?;
     let mut list: Vec<v8::Local<v8::Value>> = Vec::with_capacity(entries.len());
     for (key, bytes) in entries {
@@ -132,11 +292,11 @@ pub fn op_kv_list<'s>(
 
 fn entry<'s>(
     scope: &mut v8::PinScope<'s, '_>,
-    key: &str,
+    key: &[u8],
     bytes: Vec<u8>,
 ) -> Result<v8::Local<'s, v8::Array>, JsErrorBox> {
     let value = read_value(scope, bytes)?;
-    let key = v8::String::new(scope, key).ok_or_else(gone)?;
+    let key = v8::String::new_from_utf8(scope, key, v8::NewStringType::Normal).ok_or_else(gone)?;
     Ok(v8::Array::new_with_elements(scope, &[key.into(), value]))
 }
 
@@ -174,19 +334,26 @@ fn handle(databases: &Rc<Databases>, context: u32, cursor: OpenCursor) -> Cursor
 #[op2]
 #[cppgc]
 #[allow(clippy::too_many_arguments, reason = "one per option of list()")]
-pub fn op_kv_cursor(
-    state: &mut OpState,
+pub fn op_kv_cursor<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
     context: u32,
-    #[string] start: Option<String>,
+    start: v8::Local<'s, v8::Value>,
     start_exclusive: bool,
-    #[string] end: Option<String>,
-    #[string] prefix: Option<String>,
+    end: v8::Local<'s, v8::Value>,
+    prefix: v8::Local<'s, v8::Value>,
     reverse: bool,
     limit: f64,
 ) -> Result<CursorHandle, JsErrorBox> {
-    let databases = databases(state);
+    let databases = databases_of(scope);
     let database = reading(&databases, context)?;
-    let range = range(start, start_exclusive, end, prefix, reverse, limit);
+    let range = range(
+        optional_bytes(scope, start),
+        start_exclusive,
+        optional_bytes(scope, end),
+        optional_bytes(scope, prefix),
+        reverse,
+        limit,
+    );
     let cursor = database.kv_cursor(&range).map_err(|e| js_error(&e))?;
     Ok(handle(&databases, context, OpenCursor::Keys(cursor)))
 }
@@ -233,7 +400,10 @@ fn binding_from_js<'s>(
         view.copy_contents(&mut bytes);
         return SqlValue::Blob(bytes);
     }
-    SqlValue::Text(value.to_rust_string_lossy(scope))
+    match String::from_utf8(bytes_of(scope, value)) {
+        Ok(text) => SqlValue::Text(text),
+        Err(not_utf8) => SqlValue::RawText(not_utf8.into_bytes()),
+    }
 }
 
 #[op2]
@@ -351,6 +521,16 @@ pub fn op_sql_all<'s>(
         Ok(v8::Array::new_with_elements(scope, &rows))
     });
     rows.ok_or_else(gone)?
+}
+
+/// The cursor has no more rows from here on. Did it have some?
+#[op2(fast)]
+pub fn op_sql_stop(state: &mut OpState, #[cppgc] cursor: &CursorHandle) -> bool {
+    let stopped = databases(state).with_cursor(cursor.number, |open| match open {
+        OpenCursor::Rows(cursor) => cursor.stop(),
+        OpenCursor::Keys(_) => false,
+    });
+    stopped.unwrap_or(false)
 }
 
 #[op2]

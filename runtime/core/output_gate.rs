@@ -16,8 +16,12 @@ pub struct OutputGate(Mutex<State>);
 #[derive(Default)]
 struct State {
     issued: u64,
+    /// The newest commit that messages wait for; later ones are unconfirmed.
+    holding: u64,
     durable: u64,
     held: VecDeque<Waiting>,
+    /// Those who wait for every commit, unconfirmed ones too.
+    waiting: VecDeque<(u64, Held)>,
     broken: Option<Failure>,
     last_hold: u64,
     /// In order.
@@ -36,6 +40,14 @@ impl OutputGate {
     pub fn close(&self) -> u64 {
         let mut state = self.lock();
         state.issued += 1;
+        state.holding = state.issued;
+        state.issued
+    }
+
+    /// Announces a commit of unconfirmed writes only: nothing that is sent waits for it.
+    pub fn note(&self) -> u64 {
+        let mut state = self.lock();
+        state.issued += 1;
         state.issued
     }
 
@@ -44,15 +56,28 @@ impl OutputGate {
         let mut state = self.lock();
         if let Some(failure) = state.broken.clone() {
             message(Err(failure));
-        } else if state.durable == state.issued && state.holds.is_empty() {
+        } else if state.durable >= state.holding && state.holds.is_empty() {
             message(Ok(()));
         } else {
-            let (commit, hold) = (state.issued, state.last_hold);
+            let (commit, hold) = (state.holding, state.last_hold);
             state.held.push_back(Waiting {
                 commit,
                 hold,
                 message,
             });
+        }
+    }
+
+    /// Calls `message` as soon as every commit announced before, held for or not, is durable.
+    pub fn when_durable(&self, message: Held) {
+        let mut state = self.lock();
+        if let Some(failure) = state.broken.clone() {
+            message(Err(failure));
+        } else if state.durable >= state.issued {
+            message(Ok(()));
+        } else {
+            let ticket = state.issued;
+            state.waiting.push_back((ticket, message));
         }
     }
 
@@ -77,6 +102,15 @@ impl OutputGate {
     pub fn open(&self, ticket: u64) {
         let mut state = self.lock();
         state.durable = state.durable.max(ticket);
+        while state
+            .waiting
+            .front()
+            .is_some_and(|(waits_for, _)| *waits_for <= state.durable)
+        {
+            if let Some((_, message)) = state.waiting.pop_front() {
+                message(Ok(()));
+            }
+        }
         state.let_go();
     }
 
@@ -86,8 +120,11 @@ impl OutputGate {
         if state.broken.is_none() {
             state.broken = Some(failure.clone());
         }
-        for waiting in std::mem::take(&mut state.held) {
-            (waiting.message)(Err(failure.clone()));
+        for held in std::mem::take(&mut state.held) {
+            (held.message)(Err(failure.clone()));
+        }
+        for (_, message) in std::mem::take(&mut state.waiting) {
+            message(Err(failure.clone()));
         }
     }
 
@@ -174,6 +211,38 @@ mod tests {
         );
         send(&gate, &log, 3);
         assert_eq!(sent(), 3, "open again");
+    }
+
+    #[test]
+    fn an_unconfirmed_commit_holds_nothing_but_those_who_ask_for_it() {
+        let (gate, log) = (OutputGate::default(), Log::default());
+        let unconfirmed = gate.note();
+        send(&gate, &log, 1);
+        let asked = log.clone();
+        gate.when_durable(Box::new(move |r| {
+            asked.lock().expect("not poisoned").push((2, r.is_ok()))
+        }));
+        send(&gate, &log, 3);
+        assert_eq!(
+            *log.lock().expect("not poisoned"),
+            [(1, true), (3, true)],
+            "messages pass, also after somebody waits"
+        );
+        let confirmed = gate.close();
+        gate.note();
+        send(&gate, &log, 4);
+        gate.open(unconfirmed);
+        assert_eq!(
+            log.lock().expect("not poisoned").len(),
+            3,
+            "who asked is told; the confirmed commit still holds"
+        );
+        gate.open(confirmed);
+        assert_eq!(
+            log.lock().expect("not poisoned").last(),
+            Some(&(4, true)),
+            "the unconfirmed one behind it holds nothing"
+        );
     }
 
     #[test]

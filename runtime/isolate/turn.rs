@@ -146,7 +146,11 @@ impl Isolate {
             match commit.outcome {
                 Ok(Some(ticket)) if port.start().fsync => {
                     let gate = port.output_gate().clone();
-                    let waits_for = gate.close();
+                    let waits_for = if commit.holds {
+                        gate.close()
+                    } else {
+                        gate.note()
+                    };
                     ticket.when_durable(Box::new(move |synced| match synced {
                         Ok(()) => {
                             gate.open(waits_for);

@@ -84,18 +84,18 @@ impl AlarmList {
             (0, Some((time_ns, name))) => inner.write_own(
                 "INSERT INTO _cf_ALARM (actor_id, scheduled_time, actor_name) VALUES (?1, ?2, ?3) ON CONFLICT DO UPDATE \
                  SET scheduled_time = excluded.scheduled_time, actor_name = coalesce(excluded.actor_name, actor_name)",
-                &[text(object), integer(time_ns), optional(name)],
+                &[text(object.as_bytes()), integer(time_ns), optional(name)],
             ),
             (_, Some((time_ns, name))) => inner.write_own(
                 "INSERT INTO _cf_facetd_FACET_ALARM (actor_id, facet, scheduled_time, actor_name) VALUES (?1, ?2, ?3, ?4) \
                  ON CONFLICT DO UPDATE SET scheduled_time = excluded.scheduled_time, \
                  actor_name = coalesce(excluded.actor_name, actor_name)",
-                &[text(object), facet_id, integer(time_ns), optional(name)],
+                &[text(object.as_bytes()), facet_id, integer(time_ns), optional(name)],
             ),
-            (0, None) => inner.write_own("DELETE FROM _cf_ALARM WHERE actor_id = ?1", &[text(object)]),
+            (0, None) => inner.write_own("DELETE FROM _cf_ALARM WHERE actor_id = ?1", &[text(object.as_bytes())]),
             (_, None) => inner.write_own(
                 "DELETE FROM _cf_facetd_FACET_ALARM WHERE actor_id = ?1 AND facet = ?2",
-                &[text(object), facet_id],
+                &[text(object.as_bytes()), facet_id],
             ),
         }
     }
@@ -111,7 +111,7 @@ impl AlarmList {
 
 fn optional(name: Option<&str>) -> ToSqlOutput<'_> {
     match name {
-        Some(name) => text(name),
+        Some(name) => text(name.as_bytes()),
         None => unset(),
     }
 }

@@ -241,7 +241,6 @@ fn allows_user(action: &Action<'_>) -> bool {
         | ffi::SQLITE_DROP_TABLE
         | ffi::SQLITE_DROP_VIEW
         | ffi::SQLITE_INSERT
-        | ffi::SQLITE_REINDEX
         | ffi::SQLITE_DROP_VTABLE => in_main && public(action.first),
         ffi::SQLITE_CREATE_INDEX
         | ffi::SQLITE_CREATE_TRIGGER
@@ -253,7 +252,8 @@ fn allows_user(action: &Action<'_>) -> bool {
             (in_main || action.first.is_some_and(is_schema_table)) && public(action.first)
         }
         // `PRAGMA optimize` and a bare `ANALYZE` come across our tables too. All they leave is how many rows there are.
-        ffi::SQLITE_ANALYZE => in_main,
+        // A bare REINDEX does, and changes nothing that could be seen.
+        ffi::SQLITE_ANALYZE | ffi::SQLITE_REINDEX => in_main,
         // Here the database comes first.
         ffi::SQLITE_ALTER_TABLE => {
             action

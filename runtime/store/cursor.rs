@@ -38,7 +38,7 @@ enum State {
 pub(crate) struct Core {
     db: Rc<Inner>,
     state: State,
-    /// A step failed after its predecessor's row was delivered; reported by the next call.
+    /// A step failed while the statement was finished before a commit; reported by the next call.
     failed: Option<StoreError>,
     author: Author,
     /// The row the statement stands on was delivered (KV lists only).
@@ -260,7 +260,8 @@ impl Core {
                     }
                 });
                 match self.author {
-                    Author::User => self.failed = self.advance().err(),
+                    // An error takes the row before it along, as in workerd: one call, one answer.
+                    Author::User => self.advance()?,
                     Author::Store => self.delivered = true,
                 }
                 Ok(true)
@@ -345,9 +346,25 @@ impl Cursor {
     /// Lends the next row to `f` and steps on; `false`, without a call, when there is none. `f` must not use the database.
     ///
     /// # Errors
-    /// What the statement's next step met (reported by the call after the row before it), or `CursorClosed`.
+    /// What the statement's next step met (then `f`'s row counts for nothing), or `CursorClosed`.
     pub fn next_row(&mut self, f: &mut dyn FnMut(&Row<'_>)) -> Result<bool, StoreError> {
         self.core.borrow_mut().next_row(f)
+    }
+
+    /// Ends the statement: there are no more rows. Were there?
+    pub fn stop(&mut self) -> bool {
+        let mut core = self.core.borrow_mut();
+        core.finish_writing(); // what a statement writes does not depend on who looks
+        let more = match &core.state {
+            State::OnRow(_) => true,
+            State::Kept(rows) => !rows.is_empty(),
+            State::Done | State::Closed(_) => false,
+        };
+        match core.finish() {
+            Some(prepared) => core.db.put_back(prepared, core.author),
+            None => core.state = State::Done,
+        }
+        more
     }
 
     /// How many rows the statement has read so far, about as workerd counts.

@@ -18,11 +18,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::fallible_iterator::FallibleIterator;
 use rusqlite::limits::Limit;
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Batch, Connection, OpenFlags, ToSql};
 
 use crate::authorizer::{Authorizer, Write};
 use crate::cursor::{Author, Core, Cursor, SharedCore};
 use crate::log::{CommitLog, CommitTicket, LoggedFile, wal_path};
+use crate::quota::{Growth, Quota};
 use crate::raw::GuardedConnection;
 use crate::statement::{Prepared, StatementCache};
 use crate::template::{self, Header};
@@ -30,8 +32,9 @@ use crate::{SqlValue, StoreError, restore, sync_directory};
 
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
-/// The progress handler is asked after this many steps of SQLite's virtual machine, some ten microseconds.
-pub(crate) const INTERRUPT_POLL_OPS: i32 = 1000;
+/// The progress handler is asked after this many steps of SQLite's virtual machine. Few microseconds, usually; but a step may
+/// be a function over 16 MiB, which takes milliseconds even if it is a good one (see `functions.rs`).
+pub(crate) const INTERRUPT_POLL_OPS: i32 = 100;
 /// SQL text whose statements are kept prepared, as in workerd.
 const CACHED_SQL_BYTES_MAX: usize = 1 << 20;
 
@@ -42,6 +45,16 @@ const USE_TRANSACTION_API: &str = "To execute a transaction, please use the stat
      state.storage.transactionSync() APIs instead of the SQL BEGIN TRANSACTION or SAVEPOINT statements. The JavaScript \
      API is safer because it will automatically roll back on exceptions, and because it interacts correctly with \
      Durable Objects' automatic atomic write coalescing.";
+
+/// The pragmas that user SQL may set, as they are in a database just opened.
+const USER_PRAGMAS: [&str; 6] = [
+    "PRAGMA case_sensitive_like = OFF",
+    "PRAGMA foreign_keys = ON",
+    "PRAGMA ignore_check_constraints = OFF",
+    "PRAGMA legacy_alter_table = OFF",
+    "PRAGMA recursive_triggers = OFF",
+    "PRAGMA reverse_unordered_selects = OFF",
+];
 
 const NOTHING: &[SqlValue] = &[];
 
@@ -141,6 +154,7 @@ pub(crate) struct Inner {
     /// The handle a new database was written through. POSIX drops all of a process's locks on a file when it closes any
     /// handle of it, SQLite's included: it must not close before the connection does.
     created: RefCell<Option<File>>,
+    pub(crate) quota: Option<Quota>,
     /// Which of our own tables are known to exist; forgotten at each rollback.
     pub(crate) known_tables: Cell<u8>,
     /// The newest `kv.list()` iterator.
@@ -262,7 +276,7 @@ impl Database {
                 frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
                 Ok(())
             }))?;
-            if let Some(interrupt) = options.interrupt {
+            if let Some(interrupt) = options.interrupt.clone() {
                 let internal = authorizer.internal_flag();
                 connection.progress_handler(
                     INTERRUPT_POLL_OPS,
@@ -272,7 +286,11 @@ impl Database {
             Ok(())
         };
         configure(&mut connection).map_err(|error| StoreError::from_sqlite(error, &path, false))?;
-        let connection = Rc::new(GuardedConnection::new(connection, authorizer));
+        let connection = Rc::new(GuardedConnection::new(
+            connection,
+            authorizer,
+            options.interrupt.as_ref(),
+        ));
         let database = Self(Rc::new(Inner {
             path,
             connection: RefCell::new(Some(connection)),
@@ -292,6 +310,7 @@ impl Database {
             syncs_headers: Cell::new(false),
             wal_frames: Cell::new(0),
             created: RefCell::default(),
+            quota: options.storage_bytes_max.map(Quota::new),
             known_tables: Cell::new(0),
             kv_list: RefCell::default(),
             kv_generation: Cell::new(0),
@@ -300,8 +319,8 @@ impl Database {
             rows_read: Cell::new(0),
             rows_written: Cell::new(0),
         }));
-        if let Some(bytes) = options.storage_bytes_max {
-            let pages = (bytes / template::PAGE_BYTES as u64).max(1);
+        if let Some(quota) = &database.0.quota {
+            let pages = quota.pages_max();
             database
                 .0
                 .run_own(&format!("PRAGMA max_page_count={pages}"))?;
@@ -319,6 +338,8 @@ impl Database {
         let inner = &self.0;
         inner.check_usable()?;
         let cached = inner.user_statements.borrow_mut().take(sql);
+        // SQLite would compile it anew by itself, but then errors do not say where they are.
+        let cached = cached.filter(|prepared| prepared.schema_epoch == inner.schema_epoch.get());
         match cached {
             Some(prepared) => inner.run_bound(prepared, bindings, Author::User),
             None => inner.exec_text(sql, bindings),
@@ -524,6 +545,9 @@ impl Database {
             inner.sql_error(error)
         })?;
         inner.owes_ticket.set(true);
+        for pragma in USER_PRAGMAS {
+            inner.run_own(pragma)?; // as if opened anew
+        }
         inner.announce();
         drop(committing);
         inner.sync_headers(true)
@@ -641,12 +665,12 @@ fn is_absent_or_empty(path: &Path) -> Result<bool, StoreError> {
     }
 }
 
-/// Is there nothing but white space, semicolons and comments?
+/// Is there nothing but white space and comments? A lone semicolon is an empty statement to workerd, which refuses it.
 fn is_blank(sql: &str) -> bool {
     let mut rest = sql;
     loop {
-        rest = rest.trim_start_matches(|c: char| c == ';' || c.is_ascii_whitespace());
-        if rest.is_empty() || rest.starts_with('\0') {
+        rest = rest.trim_ascii_start();
+        if rest.is_empty() {
             return true;
         } else if let Some(comment) = rest.strip_prefix("--") {
             rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
@@ -655,6 +679,28 @@ fn is_blank(sql: &str) -> bool {
         } else {
             return false;
         }
+    }
+}
+
+/// May the statement make the database larger? What deletes and drops may not be refused.
+fn growth_of(prepared: &Prepared, bindings: &[impl ToSql]) -> Option<Growth> {
+    if !prepared.writes {
+        return None;
+    }
+    let bytes = || {
+        let sizes = bindings.iter().map(|value| match value.to_sql() {
+            Ok(ToSqlOutput::Borrowed(ValueRef::Text(bytes) | ValueRef::Blob(bytes))) => {
+                bytes.len() as u64
+            }
+            _ => 0,
+        });
+        sizes.sum::<u64>() + prepared.sql.len() as u64
+    };
+    match &prepared.notes.write {
+        Some(Write::Update { .. }) => Some(Growth::Update(bytes())),
+        Some(Write::Insert { .. }) => Some(Growth::Insert(bytes())),
+        _ if prepared.notes.schema_writes > 0 => Some(Growth::Insert(bytes())),
+        Some(Write::Delete) | None => None,
     }
 }
 
@@ -671,13 +717,28 @@ impl Inner {
         }
     }
 
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn in_unit(&self) -> bool {
+        self.outer.get() != Outer::None
+    }
+
+    pub(crate) fn wal_bytes(&self) -> u64 {
+        u64::from(self.wal_frames.get()) * template::PAGE_BYTES as u64
+    }
+
     /// Translates an error, and notices when it took the transaction with it.
-    pub(crate) fn sql_error(&self, error: rusqlite::Error) -> StoreError {
+    pub(crate) fn sql_error(self: &Rc<Self>, error: rusqlite::Error) -> StoreError {
         let Ok(connection) = self.connection() else {
             return StoreError::Closed;
         };
         let rolled_back = self.outer.get() != Outer::None && connection.is_autocommit();
-        let error = StoreError::from_sqlite(error, &self.path, rolled_back);
+        let mut error = StoreError::from_sqlite(error, &self.path, rolled_back);
+        if let StoreError::DiskFull { quota, .. } = &mut error {
+            *quota = self.quota_reached();
+        }
         if rolled_back || error.is_critical() {
             tracing::warn!(path = %self.path.display(), %error, rolled_back, "critical database error");
             self.broken.set(true);
@@ -729,10 +790,17 @@ impl Inner {
         let mut prepared = match prepared {
             Ok(prepared) => prepared,
             Err(_) if empty => return Ok(None),
-            Err(_) if notes.transaction => return Err(StoreError::sql(USE_TRANSACTION_API)),
+            Err(error)
+                if notes.transaction
+                    && error.sqlite_error_code()
+                        == Some(rusqlite::ErrorCode::AuthorizationForStatementDenied) =>
+            {
+                return Err(StoreError::sql(USE_TRANSACTION_API));
+            }
             Err(error) => return Err(self.sql_error(error)),
         };
         prepared.opens_unit |= notes.transactional_pragma;
+        prepared.schema_epoch = self.schema_epoch.get();
         prepared.notes = notes;
         let tail = self.tail(&prepared, rest)?;
         if is_blank(tail) {
@@ -742,7 +810,7 @@ impl Inner {
     }
 
     /// What follows the statement in `rest`. `rusqlite` does not tell where a statement ended. But the "expanded" text
-    /// of one without parameters is its own text, and behind one with parameters there must be nothing anyway.
+    /// of one without parameters is its own text; of others SQLite is asked again, if there may be more.
     fn tail<'a>(&self, prepared: &Prepared, rest: &'a str) -> Result<&'a str, StoreError> {
         if prepared.parameters == 0 {
             let text = prepared
@@ -754,13 +822,11 @@ impl Inner {
             let start = rest.find(&text).unwrap_or(0);
             return Ok(rest.get(start + text.len()..).unwrap_or_default());
         }
-        let connection = self.connection()?;
-        let mut batch = Batch::new(&connection, rest);
-        let next = batch.next().and_then(|_| batch.next());
-        match next {
-            Ok(None) => Ok(""),
-            Ok(Some(_)) | Err(_) => Err(StoreError::sql(ONLY_LAST_HAS_PARAMETERS)),
+        if !rest.contains([';', '\0']) {
+            return Ok("");
         }
+        let bytes = self.connection()?.statement_bytes(rest);
+        Ok(rest.get(bytes..).unwrap_or_default())
     }
 
     /// Runs an ALTER TABLE and undoes it if a reserved name came of it: the authorizer is not shown what a table is
@@ -842,6 +908,13 @@ impl Inner {
         });
         if let Err(error) = bound {
             let error = self.sql_error(error);
+            self.put_back(prepared, author);
+            return Err(error);
+        }
+        if author == Author::User
+            && let Some(growth) = growth_of(&prepared, bindings)
+            && let Err(error) = self.check_room(growth)
+        {
             self.put_back(prepared, author);
             return Err(error);
         }
@@ -1105,9 +1178,9 @@ impl Inner {
         }
     }
 
-    /// Moves what is in the WAL into the database, so that the WAL begins anew. Nothing is synced here, but what is moved
+    /// Moves what is in the WAL into the database, so that the WAL begins anew: true, if it will. Nothing is synced here, but what is moved
     /// must be durable in the log first: waits for that, once in many commits.
-    fn checkpoint(self: &Rc<Self>) -> Result<(), StoreError> {
+    pub(crate) fn checkpoint(self: &Rc<Self>) -> Result<bool, StoreError> {
         if let Some(logged) = &self.logged {
             logged.log.wait_for(&logged.file()).inspect_err(|_| {
                 self.broken.set(true);
@@ -1126,7 +1199,7 @@ impl Inner {
             Err(error) if error.is_critical() => return Err(error),
             Err(_) => frames + CHECKPOINT_PAGES,
         });
-        Ok(())
+        Ok(self.checkpoint_at.get() == CHECKPOINT_PAGES)
     }
 
     /// With a log, the one thing SQLite must sync by itself is the header of a WAL that it begins anew over old frames:

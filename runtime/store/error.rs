@@ -10,6 +10,13 @@ use std::sync::Arc;
 
 use rusqlite::ffi;
 
+/// A storage limit and how much of it is used, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaReached {
+    pub limit_bytes: u64,
+    pub used_bytes: u64,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The statement was refused or failed; the database and the open transaction are as before it.
@@ -53,6 +60,8 @@ pub enum StoreError {
         path: PathBuf,
         message: String,
         rolled_back: bool,
+        /// It is the database's own limit that is reached, not the disk's.
+        quota: Option<QuotaReached>,
     },
 
     /// SQLite ran out of memory, or a statement compiled to too many operations (SQLite reports it as this).
@@ -243,6 +252,7 @@ impl StoreError {
                 path: path.to_owned(),
                 message,
                 rolled_back,
+                quota: None,
             },
             ffi::SQLITE_NOMEM => Self::OutOfMemory {
                 message,

@@ -269,7 +269,7 @@ pub(crate) fn open_reader(
         // Ours is compiled to sort in memory. A query over hostile data may sort anything.
         connection.execute_batch("PRAGMA temp_store=FILE")?;
         connection.busy_timeout(BUSY_WAIT)?;
-        if let Some(interrupt) = interrupt {
+        if let Some(interrupt) = interrupt.clone() {
             connection.progress_handler(INTERRUPT_POLL_OPS, Some(move || interrupt()))?;
         }
         Ok(())
@@ -278,6 +278,7 @@ pub(crate) fn open_reader(
     Ok(Rc::new(GuardedConnection::new(
         connection,
         Authorizer::reader(),
+        interrupt.as_ref(),
     )))
 }
 

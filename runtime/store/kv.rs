@@ -10,6 +10,7 @@ use rusqlite::types::ToSqlOutput;
 
 use crate::cursor::SharedCore;
 use crate::database::{Database, Inner};
+use crate::quota::Growth;
 use crate::{Row, StoreError, ValueRef};
 
 const KV: u8 = 1;
@@ -18,18 +19,42 @@ const METADATA: u8 = 2;
 /// Key 1 of `_cf_METADATA` is the alarm's time in nanoseconds, as in workerd.
 const ALARM_KEY: i64 = 1;
 
-/// Which keys `list` yields. The bounds apply together.
+/// A key and its value.
+pub type KvEntry = (Vec<u8>, Vec<u8>);
+
+/// Which keys `list` yields. The bounds apply together. Keys are bytes: nearly always UTF-8, but see `ext/storage`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct KvRange {
-    pub start: Option<String>,
+    pub start: Option<Vec<u8>>,
     /// `start` itself is left out (`startAfter`).
     pub start_exclusive: bool,
     /// Always exclusive.
-    pub end: Option<String>,
-    pub prefix: Option<String>,
+    pub end: Option<Vec<u8>>,
+    pub prefix: Option<Vec<u8>>,
     /// From the last key to the first; `start` is still the lower bound, and `limit` counts from the end.
     pub reverse: bool,
     pub limit: Option<u64>,
+}
+
+impl KvRange {
+    /// The first key that may be in the range and the first one behind it; `None` if there cannot be any.
+    fn bounds(&self) -> Option<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut start = self.start.clone().unwrap_or_default();
+        if self.start_exclusive {
+            start.push(0); // the next key there could be
+        }
+        let mut end = self.end.clone();
+        if let Some(prefix) = self.prefix.as_ref().filter(|prefix| !prefix.is_empty()) {
+            // As raw bytes, because the first string behind all that start with the prefix need not be UTF-8.
+            let mut behind = prefix.clone();
+            if let Some(last) = behind.last_mut() {
+                *last = last.saturating_add(1); // no byte of a string is 255
+            }
+            start = start.max(prefix.clone());
+            end = Some(end.map_or(behind.clone(), |end| end.min(behind)));
+        }
+        (end.as_ref().is_none_or(|end| start < *end)).then_some((start, end))
+    }
 }
 
 /// A lazy `kv.list()`. Only the newest of a database works.
@@ -46,16 +71,19 @@ impl KvCursor {
     /// # Errors
     /// `KvListInvalidated` once a newer list was started or everything was deleted; else what SQLite met.
     #[expect(clippy::should_implement_trait, reason = "fallible")]
-    pub fn next(&mut self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+    pub fn next(&mut self) -> Result<Option<KvEntry>, StoreError> {
+        let Some(core) = &self.core else {
+            return Ok(None); // there was nothing to list, nor that a newer list could take away
+        };
         if self.database.kv_generation.get() != self.generation {
             return Err(StoreError::KvListInvalidated);
         }
-        let Some(core) = &self.core else {
-            return Ok(None);
-        };
         let mut entry = None;
         core.borrow_mut()
             .next_row(&mut |row| entry = Some(entry_of(row)))?;
+        if entry.is_none() {
+            self.core = None; // at its end for good
+        }
         Ok(entry)
     }
 }
@@ -65,14 +93,14 @@ impl Database {
     ///
     /// # Errors
     /// A critical error.
-    pub fn kv_get(&self, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    pub fn kv_get(&self, key: impl AsRef<[u8]>) -> Result<Option<Vec<u8>>, StoreError> {
         self.0.check_usable()?;
         if !self.0.has_table(KV)? {
             return Ok(None);
         }
         self.0.ask_own(
             "SELECT value FROM _cf_KV WHERE key = ?1",
-            &[text(key)],
+            &[text(key.as_ref())],
             |row| bytes_of(row.get(0)),
         )
     }
@@ -81,8 +109,11 @@ impl Database {
     ///
     /// # Errors
     /// `Sql` for more than 16 MiB, `DiskFull`, or a critical error.
-    pub fn kv_put(&self, key: &str, value: &[u8]) -> Result<(), StoreError> {
+    pub fn kv_put(&self, key: impl AsRef<[u8]>, value: &[u8]) -> Result<(), StoreError> {
         self.0.check_usable()?;
+        let key = key.as_ref();
+        self.0
+            .check_room(Growth::Bytes((key.len() + value.len()) as u64))?;
         self.0.ensure_table(KV)?;
         let bindings = [text(key), blob(value)];
         self.0.write_own(
@@ -91,26 +122,43 @@ impl Database {
         )
     }
 
+    /// Sets several keys: all, or none if one cannot be set.
+    ///
+    /// # Errors
+    /// As [`Self::kv_put`].
+    pub fn kv_put_all(&self, entries: &[KvEntry]) -> Result<(), StoreError> {
+        self.0.check_usable()?;
+        self.0.ensure_table(KV)?; // even for no entries, as in workerd
+        let savepoint = self.savepoint_begin()?;
+        let put = entries
+            .iter()
+            .try_for_each(|(key, value)| self.kv_put(key, value));
+        match put {
+            Ok(()) => self.savepoint_release(savepoint),
+            Err(error) => {
+                self.savepoint_rollback(savepoint)?;
+                Err(error)
+            }
+        }
+    }
+
     /// Removes a key; was it there?
     ///
     /// # Errors
     /// A critical error.
-    pub fn kv_delete(&self, key: &str) -> Result<bool, StoreError> {
+    pub fn kv_delete(&self, key: impl AsRef<[u8]>) -> Result<bool, StoreError> {
         self.0.check_usable()?;
-        if !self.0.has_table(KV)? {
-            return Ok(false);
-        }
-        self.0.ensure_unit()?;
+        self.0.ensure_table(KV)?; // even when there is nothing to delete, as in workerd
         self.0
-            .write_own("DELETE FROM _cf_KV WHERE key = ?1", &[text(key)])?;
+            .write_own("DELETE FROM _cf_KV WHERE key = ?1", &[text(key.as_ref())])?;
         Ok(self.0.connection()?.changes() > 0)
     }
 
-    /// The entries of a range, all at once. Does not disturb a `KvCursor`.
+    /// The entries of a range, all at once; ends the previous `KvCursor`.
     ///
     /// # Errors
     /// A critical error, or `Interrupted`.
-    pub fn kv_list(&self, range: &KvRange) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    pub fn kv_list(&self, range: &KvRange) -> Result<Vec<KvEntry>, StoreError> {
         let mut entries = Vec::new();
         if let Some(core) = self.0.start_list(range)? {
             while core
@@ -127,7 +175,6 @@ impl Database {
     /// A critical error.
     pub fn kv_cursor(&self, range: &KvRange) -> Result<KvCursor, StoreError> {
         let inner = &self.0;
-        inner.invalidate_kv_list();
         let core = inner.start_list(range)?;
         if let Some(core) = &core {
             *inner.kv_list.borrow_mut() = Rc::downgrade(core);
@@ -200,53 +247,19 @@ impl Inner {
 
     fn start_list(self: &Rc<Self>, range: &KvRange) -> Result<Option<SharedCore>, StoreError> {
         self.check_usable()?;
+        let Some((start, end)) = range.bounds() else {
+            return Ok(None);
+        };
         if !self.has_table(KV)? {
             return Ok(None);
         }
-        let mut sql = String::from("SELECT key, value FROM _cf_KV");
-        // As raw bytes, because the first string behind all that start with the prefix need not be UTF-8.
-        let prefix = range.prefix.as_deref().filter(|prefix| !prefix.is_empty());
-        let behind_prefix = prefix.map(|prefix| {
-            let mut bytes = prefix.as_bytes().to_vec();
-            if let Some(last) = bytes.last_mut() {
-                *last += 1; // no byte of UTF-8 is 255
-            }
-            bytes
-        });
-        let mut bindings = Vec::new();
-        let mut glue = " WHERE ";
-        let mut bound = |sql: &mut String, condition: &str, value| {
-            bindings.push(value);
-            sql.push_str(std::mem::replace(&mut glue, " AND "));
-            sql.push_str(condition);
-            sql.push_str(" ?");
-            sql.push_str(&bindings.len().to_string());
-        };
-        // Only the higher of two lower bounds and the lower of two upper bounds: each index seek uses one.
-        match (range.start.as_deref(), prefix) {
-            (Some(start), Some(prefix)) if start < prefix => {
-                bound(&mut sql, "key >=", text(prefix))
-            }
-            (Some(start), _) => {
-                bound(
-                    &mut sql,
-                    if range.start_exclusive {
-                        "key >"
-                    } else {
-                        "key >="
-                    },
-                    text(start),
-                );
-            }
-            (None, Some(prefix)) => bound(&mut sql, "key >=", text(prefix)),
-            (None, None) => {}
-        }
-        if let Some(end) = &range.end {
-            bound(&mut sql, "key <", text(end));
-        }
-        if let Some(behind) = &behind_prefix {
-            let value = ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(behind));
-            bound(&mut sql, "key <", value);
+        // One statement in workerd, whoever lists.
+        self.invalidate_kv_list();
+        let mut sql = String::from("SELECT key, value FROM _cf_KV WHERE key >= ?1");
+        let mut bindings = vec![text(&start)];
+        if let Some(end) = &end {
+            bindings.push(text(end));
+            sql.push_str(" AND key < ?2");
         }
         sql.push_str(if range.reverse {
             " ORDER BY key DESC"
@@ -285,7 +298,7 @@ impl Inner {
         let found = self
             .ask_own(
                 "SELECT 1 FROM sqlite_schema WHERE name = ?1",
-                &[text(name)],
+                &[text(name.as_bytes())],
                 |_| (),
             )?
             .is_some();
@@ -310,8 +323,8 @@ impl Inner {
     }
 }
 
-pub(crate) fn text(value: &str) -> ToSqlOutput<'_> {
-    ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(value.as_bytes()))
+pub(crate) fn text(value: &[u8]) -> ToSqlOutput<'_> {
+    ToSqlOutput::Borrowed(rusqlite::types::ValueRef::Text(value))
 }
 
 fn blob(value: &[u8]) -> ToSqlOutput<'_> {
@@ -326,12 +339,8 @@ pub(crate) fn unset() -> ToSqlOutput<'static> {
     ToSqlOutput::Owned(rusqlite::types::Value::Null)
 }
 
-fn entry_of(row: &Row<'_>) -> (String, Vec<u8>) {
-    let key = match row.get(0) {
-        ValueRef::Text(key) => String::from_utf8_lossy(key).into_owned(),
-        _ => String::new(),
-    };
-    (key, bytes_of(row.get(1)))
+fn entry_of(row: &Row<'_>) -> KvEntry {
+    (bytes_of(row.get(0)), bytes_of(row.get(1)))
 }
 
 fn bytes_of(value: ValueRef<'_>) -> Vec<u8> {

@@ -9,6 +9,8 @@
 //! | `authorizer.rs`, `raw.rs` | what user SQL may name; the C callback that asks |
 //! | `log/` | [`CommitLog`], [`CommitTicket`]: the log that makes the commits of all databases durable together |
 //! | `restore.rs` | bookmarks and point-in-time recovery |
+//! | `functions.rs` | SQL functions that would not stop, once more and stoppable |
+//! | `quota.rs` | how much a database may hold |
 //! | `template.rs` | the bytes a new database starts with |
 //! | `catalog.rs`, `inspect.rs`, `dump.rs`, `admin.rs` | for `facetd db`: what is stored; reading it; as SQL text; changing it |
 //! | `files.rs`, `facet_index.rs`, `data_dir_lock.rs` | the files of an object; facet names to ids; one facetd per data dir |
@@ -34,9 +36,11 @@ pub mod dump;
 mod error;
 mod facet_index;
 mod files;
+mod functions;
 pub mod inspect;
 mod kv;
 mod log;
+mod quota;
 mod raw;
 mod restore;
 mod statement;
@@ -49,10 +53,10 @@ pub use alarm_list::{AlarmList, ListedAlarm};
 pub use cursor::Cursor;
 pub use data_dir_lock::DataDirLock;
 pub use database::{Database, Interrupt, OpenOptions};
-pub use error::StoreError;
+pub use error::{QuotaReached, StoreError};
 pub use facet_index::FacetIndex;
 pub use files::ObjectFiles;
-pub use kv::{KvCursor, KvRange};
+pub use kv::{KvCursor, KvEntry, KvRange};
 pub use log::{CommitLog, CommitTicket, LogOptions, Moment, Retention};
 pub use value::{Row, SqlValue, ValueRef};
 

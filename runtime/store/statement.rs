@@ -42,6 +42,8 @@ pub(crate) struct Prepared {
     /// It must run inside a transaction of ours.
     pub(crate) opens_unit: bool,
     pub(crate) notes: Notes,
+    /// The schema it was compiled for (`Inner::schema_epoch`; user SQL only).
+    pub(crate) schema_epoch: u64,
     /// How many b-trees each row it writes touches, and the schema epoch in which that was found out.
     pub(crate) write_factor: Cell<Option<(u64, u64)>>,
 }
@@ -64,6 +66,7 @@ impl Prepared {
             opens_unit: writes || notes.transactional_pragma,
             writes,
             notes,
+            schema_epoch: 0,
             write_factor: Cell::new(None),
             sql,
             statement,

@@ -11,6 +11,8 @@ pub enum SqlValue {
     Integer(i64),
     Real(f64),
     Text(String),
+    /// Text that is not UTF-8: JS strings may hold half a surrogate pair.
+    RawText(Vec<u8>),
     Blob(Vec<u8>),
 }
 
@@ -22,6 +24,7 @@ impl ToSql for SqlValue {
             Self::Integer(value) => V::Integer(*value),
             Self::Real(value) => V::Real(*value),
             Self::Text(value) => V::Text(value.as_bytes()),
+            Self::RawText(value) => V::Text(value),
             Self::Blob(value) => V::Blob(value),
         }))
     }

@@ -1,0 +1,150 @@
+//! Random sequences of storage calls get the same answers from facetd and from the real workerd.
+//! See differential/compare.mjs; what is left out on purpose is listed in differential/generate.mjs.
+//!
+//! `FACETD_SEED` and `FACETD_SEQUENCES` say which ones and how many; a failure prints its seed and a short sequence, which
+//! `compare.mjs --steps` runs again and which can become a conformance case.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::harness::process::{Ended, run, tool};
+use crate::harness::{Project, Server};
+
+const SEQUENCES: u32 = 10_000;
+const SEQUENCES_PLANTED: u32 = 300;
+const COMPARE_MAX: Duration = Duration::from_secs(900);
+
+fn tests() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")
+}
+
+fn from_env(name: &str, default: u32) -> u32 {
+    match std::env::var(name) {
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("{name} is no number: {text}")),
+        Err(_) => default,
+    }
+}
+
+fn project() -> Project {
+    let probe = std::fs::read(tests().join("conformance/probe.js")).expect("the file is there");
+    Project::new()
+        .copy_of(&tests().join("differential/project"), &[])
+        .file("probe.js", probe)
+}
+
+/// workerd over the same project, until it is dropped.
+struct Workerd {
+    child: Child,
+    url: String,
+    _data: tempfile::TempDir,
+}
+
+impl Workerd {
+    fn start(project: &Path) -> Self {
+        let _npm = tool(
+            "npm",
+            "npm, which comes with Node (or set WORKERD to the workerd binary)",
+        );
+        let data = tempfile::tempdir().expect("a temporary folder can be made");
+        let mut child = tool("node", "Node 20 or newer")
+            .arg(tests().join("interop/workerd.mjs"))
+            .args(["serve", "--project"])
+            .arg(project)
+            .arg("--data")
+            .arg(data.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("node can be started");
+        let mut line = String::new();
+        let stdout = child.stdout.take().expect("stdout is piped");
+        // Ends at the latest when the script gives up.
+        BufReader::new(stdout)
+            .read_line(&mut line)
+            .expect("stdout can be read");
+        let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+        match url {
+            Some(url) => Self {
+                child,
+                url,
+                _data: data,
+            },
+            None => {
+                let _ = child.kill();
+                panic!(
+                    "workerd did not start: {line:?}, {:?}",
+                    child.wait().map(|status| status.code())
+                );
+            }
+        }
+    }
+}
+
+impl Drop for Workerd {
+    fn drop(&mut self) {
+        // Not SIGKILL: the script ends workerd and removes its files.
+        let _ = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status();
+        let _ = self.child.wait();
+    }
+}
+
+fn serve(project: &Project, planted: &str) -> Server {
+    Server::of(project.path())
+        .arg("--durability")
+        .arg("relaxed")
+        .arg("--var")
+        .arg(format!("PLANTED={planted}"))
+        .start()
+        .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn compare(ours: &Server, theirs: &Workerd, seed: u32, count: u32) -> Ended {
+    let mut node = tool("node", "Node 20 or newer");
+    node.arg(tests().join("differential/compare.mjs"))
+        .args(["--ours", &ours.url("/"), "--theirs", &theirs.url])
+        .args(["--seed", &seed.to_string(), "--count", &count.to_string()]);
+    run(&mut node, COMPARE_MAX)
+}
+
+#[test]
+fn random_storage_calls_answer_as_in_workerd() {
+    let project = project();
+    let workerd = Workerd::start(project.path());
+    let facetd = serve(&project, "");
+    let seed = from_env("FACETD_SEED", 1);
+    let count = from_env("FACETD_SEQUENCES", SEQUENCES);
+    let ended = compare(&facetd, &workerd, seed, count);
+    eprintln!("{}", ended.stdout);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.both(), facetd.stderr());
+}
+
+#[test]
+fn a_planted_difference_is_found_and_its_sequence_is_short() {
+    let project = project();
+    let workerd = Workerd::start(project.path());
+    for planted in ["answer", "error", "state"] {
+        let facetd = serve(&project, planted);
+        let ended = compare(&facetd, &workerd, 1, SEQUENCES_PLANTED);
+        assert_eq!(ended.code, Some(1), "{planted}: {}", ended.both());
+        let steps: Vec<u32> = ended
+            .stdout
+            .lines()
+            .filter_map(|line| {
+                let (_, rest) = line.split_once("shortest found, ")?;
+                rest.split(' ').next()?.parse().ok()
+            })
+            .collect();
+        assert!(!steps.is_empty(), "{planted}: {}", ended.both());
+        assert!(
+            steps.iter().all(|steps| *steps <= 3),
+            "{planted}: not short: {}",
+            ended.both()
+        );
+    }
+}
