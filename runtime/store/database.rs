@@ -151,6 +151,8 @@ pub(crate) struct Inner {
     /// SQLite syncs the WAL when it begins it anew, see `sync_headers`.
     syncs_headers: Cell<bool>,
     wal_frames: Cell<u32>,
+    /// The WAL holds what the log does not, and could not be moved into the database: nothing may be written.
+    unsettled: Cell<bool>,
     /// The handle a new database was written through. POSIX drops all of a process's locks on a file when it closes any
     /// handle of it, SQLite's included: it must not close before the connection does.
     created: RefCell<Option<File>>,
@@ -309,6 +311,7 @@ impl Database {
             checkpoint_at: Cell::new(CHECKPOINT_PAGES),
             syncs_headers: Cell::new(false),
             wal_frames: Cell::new(0),
+            unsettled: Cell::new(false),
             created: RefCell::default(),
             quota: options.storage_bytes_max.map(Quota::new),
             known_tables: Cell::new(0),
@@ -522,6 +525,9 @@ impl Database {
         inner.invalidate_kv_list();
         inner.close_cursors("deleteAll() was called");
         inner.roll_back_all();
+        if !inner.is_settled()? {
+            return Err(inner.full_disk());
+        }
         inner.user_statements.borrow_mut().clear();
         inner.own_statements.borrow_mut().clear();
         let connection = inner.connection()?;
@@ -735,6 +741,10 @@ impl Inner {
             return StoreError::Closed;
         };
         let rolled_back = self.outer.get() != Outer::None && connection.is_autocommit();
+        if self.unsettled.get() && error.sqlite_error_code() == Some(rusqlite::ErrorCode::ReadOnly)
+        {
+            return self.full_disk();
+        }
         let mut error = StoreError::from_sqlite(error, &self.path, rolled_back);
         if let StoreError::DiskFull { quota, .. } = &mut error {
             *quota = self.quota_reached();
@@ -1093,7 +1103,46 @@ impl Inner {
         Ok(())
     }
 
+    /// Is the database free of what `settle` could not do? Tries again if not. Written to before, the WAL could begin anew
+    /// over what only it holds.
+    fn is_settled(self: &Rc<Self>) -> Result<bool, StoreError> {
+        let (true, Some(logged)) = (self.unsettled.get(), &self.logged) else {
+            return Ok(true);
+        };
+        self.run_own("PRAGMA query_only=OFF")?;
+        self.run_own("PRAGMA synchronous=FULL")?;
+        self.syncs_headers.set(false);
+        let failed = logged.log.has_failed(&logged.file());
+        let settled = self.settle_wal(failed);
+        self.sync_headers(true)?;
+        match settled {
+            Ok(_) => {
+                self.unsettled.set(false);
+                self.begin_history(true)?;
+                Ok(true)
+            }
+            Err(StoreError::DiskFull { .. } | StoreError::SyncFailed { .. }) => {
+                self.run_own("PRAGMA query_only=ON")?;
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn full_disk(&self) -> StoreError {
+        StoreError::DiskFull {
+            path: self.path.clone(),
+            message: "database or disk is full: SQLITE_FULL".to_owned(),
+            rolled_back: false,
+            quota: None,
+        }
+    }
+
     fn begin(self: &Rc<Self>) -> Result<(), StoreError> {
+        if !self.is_settled()? {
+            // What only looks as if it wrote (CREATE TABLE IF NOT EXISTS) can go on; the rest meets a full disk.
+            return self.run_own("BEGIN");
+        }
         if self.wal_frames.get() >= self.checkpoint_at.get() {
             self.checkpoint()?;
         }
@@ -1227,13 +1276,38 @@ impl Inner {
         let was_whole = logged.log.was_whole(&logged.file());
         if (known && !failed) || is_absent_or_empty(&wal_path(&self.path))? {
             if !known && !is_template {
-                let connection = self.connection()?;
-                logged
-                    .log
-                    .begin_history(&logged.file(), &connection, false)?;
+                self.begin_history(false)?;
             }
             return Ok(());
         }
+        match self.settle_wal(failed) {
+            Ok(frames) => self.begin_history(frames > 0 && !was_whole),
+            // Reading goes on; the first write tries again.
+            Err(error @ (StoreError::DiskFull { .. } | StoreError::SyncFailed { .. })) => {
+                tracing::warn!(path = %self.path.display(), %error, "only reading is possible");
+                self.unsettled.set(true);
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn begin_history(self: &Rc<Self>, gap: bool) -> Result<(), StoreError> {
+        let (Some(logged), connection) = (&self.logged, self.connection()?) else {
+            return Ok(());
+        };
+        if let Err(error) = logged.log.begin_history(&logged.file(), &connection, gap) {
+            // It concerns the past only, which begins later then.
+            tracing::warn!(path = %self.path.display(), %error, "no base for point-in-time recovery could be made");
+        }
+        Ok(())
+    }
+
+    /// Returns how many frames were moved.
+    fn settle_wal(self: &Rc<Self>, failed: bool) -> Result<u32, StoreError> {
+        let Some(logged) = &self.logged else {
+            return Ok(0);
+        };
         let read = |row: &crate::Row<'_>| match (row.get(0), row.get(1)) {
             (crate::ValueRef::Integer(0), crate::ValueRef::Integer(frames)) => {
                 u32::try_from(frames).ok()
@@ -1257,10 +1331,7 @@ impl Inner {
         if frames > 0 {
             logged.log.skip_to(&logged.file(), frames)?;
         }
-        let connection = self.connection()?;
-        logged
-            .log
-            .begin_history(&logged.file(), &connection, frames > 0 && !was_whole)
+        Ok(frames)
     }
 
     fn ticket(&self) -> CommitTicket {

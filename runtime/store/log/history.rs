@@ -13,7 +13,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use rusqlite::backup::{Backup, StepResult};
@@ -25,6 +25,7 @@ use crate::{StoreError, template};
 
 /// The folder in the data directory.
 pub(crate) const FOLDER: &str = "history";
+const GAP: &str = "gap";
 /// Changes of all databases that are kept in memory before they are written.
 const PENDING_BYTES_MAX: usize = 32 << 20;
 /// Changes that are not worth a new base.
@@ -52,6 +53,8 @@ pub enum Moment {
 pub(crate) struct History {
     root: PathBuf,
     pub retention: Retention,
+    /// Commits before this time were not all taken over: no base before it leads past it. 0: never happened.
+    broken_at: AtomicU64,
     /// Held while segments are taken over, and while a state is made from them.
     pub busy: Mutex<()>,
     /// After a crash the ends of files may not be what was written.
@@ -99,6 +102,7 @@ impl History {
         Self {
             root: root.to_owned(),
             retention,
+            broken_at: AtomicU64::new(newest_gap(root)),
             busy: Mutex::new(()),
             verify: AtomicBool::new(false),
             touched: Mutex::default(),
@@ -113,6 +117,30 @@ impl History {
     /// Is the past of this database kept?
     pub fn knows(&self, name: &str) -> bool {
         self.folder(name).is_dir()
+    }
+
+    /// What happened before `at` could not be taken over. Remembered in the name of a file, which needs no room.
+    pub fn break_off(&self, at: u64) -> Result<(), StoreError> {
+        self.broken_at.store(at, Ordering::Release);
+        let folder = self.root.join(FOLDER);
+        let path = folder.join(file_name(at, GAP));
+        let marked = fs::create_dir_all(&folder).and_then(|()| File::create(&path));
+        match marked {
+            Ok(_) => Ok(()),
+            // Rather no past than a wrong one.
+            Err(_) => match fs::remove_dir_all(&folder) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    Err(StoreError::io("remove", &folder)(error))
+                }
+                _ => Ok(()),
+            },
+        }
+    }
+
+    /// Does anything lie between a base and `upto` that was not taken over?
+    fn is_broken(&self, base: u64, upto: u64) -> bool {
+        let at = self.broken_at.load(Ordering::Acquire);
+        base < at && at <= upto
     }
 
     /// The database is gone, and with it its past.
@@ -188,7 +216,8 @@ impl History {
             times.push(0);
         }
         times.sort_unstable();
-        let mut wants_base = changes.broken_at.is_some();
+        let newest = times.last().copied().unwrap_or(0);
+        let mut wants_base = changes.broken_at.is_some() || self.is_broken(newest, u64::MAX);
         let mut by_base: BTreeMap<u64, Vec<&(u64, Vec<u8>)>> = BTreeMap::new();
         for entry in &changes.entries {
             // What came before a base is in the changes of the one before.
@@ -240,10 +269,13 @@ impl History {
         let path = folder.join(file_name(time_us, "base"));
         let temporary = folder.join("base.tmp");
         remove(&temporary)?;
-        copy_into(source, &temporary)?;
-        let synced = File::open(&temporary).and_then(|file| file.sync_all());
-        synced.map_err(StoreError::io("sync", &temporary))?;
-        fs::rename(&temporary, &path).map_err(StoreError::io("rename", &temporary))?;
+        let copied = copy_into(source, &temporary).and_then(|()| {
+            File::open(&temporary)
+                .and_then(|file| file.sync_all())
+                .and_then(|()| fs::rename(&temporary, &path))
+                .map_err(StoreError::io("sync", &temporary))
+        });
+        copied.inspect_err(|_| drop(remove(&temporary)))?;
         self.touch(path);
         Ok(())
     }
@@ -365,6 +397,9 @@ impl History {
         let mut broken = false;
         let mut connected = kept.is_some();
         if let Some(base) = kept {
+            if self.is_broken(base, upto) {
+                return Err(StoreError::NoSuchPast);
+            }
             let path = folder.join(file_name(base, "changes"));
             let mut chunks = Chunks::open(&path, false)?;
             while let Some(raw) = chunks.next()? {
@@ -387,15 +422,28 @@ impl History {
         if broken {
             return Ok(());
         }
-        // What is in the log and has not been taken over.
+        // What is in the log and has not been taken over. A removal ends whatever was before it.
+        let mut removed_at = 0;
+        let log = self.root.join(super::FOLDER);
+        scan(&log, &mut |_, _, head, record, _| {
+            if matches!(&record, Record::Removed { name: removed } if removed == name) {
+                removed_at = head.time_us;
+            }
+            Ok(())
+        })?;
+        if removed_at > upto {
+            return Err(StoreError::NoSuchPast);
+        }
+        let mut seen = false;
         let mut pending: HashMap<String, Pending> = HashMap::new();
         let mut problem = None;
         scan(
             &self.root.join(super::FOLDER),
             &mut |_, _, head, record, bytes| {
-                if record.name() != Some(name) || problem.is_some() {
+                if record.name() != Some(name) || problem.is_some() || head.time_us <= removed_at {
                     return Ok(());
                 }
+                seen |= matches!(record, Record::Commit(_));
                 if head.time_us > upto {
                     // Before its first commit a database was empty.
                     let first = matches!(&record, Record::Commit(commit) if commit.created);
@@ -406,10 +454,6 @@ impl History {
                 let Some(changes) = pending.get_mut(name) else {
                     return Ok(());
                 };
-                if changes.removed {
-                    connected = false;
-                    changes.removed = false;
-                }
                 if changes.broken_at.take().is_some_and(|at| at > last) {
                     problem = Some(StoreError::NoSuchPast);
                 }
@@ -433,6 +477,8 @@ impl History {
         match problem {
             Some(problem) => Err(problem),
             None if connected => Ok(()),
+            // Nobody ever wrote to it.
+            None if kept.is_none() && !seen && !self.knows(name) => Ok(()),
             None => Err(StoreError::NoSuchPast),
         }
     }
@@ -544,6 +590,12 @@ impl Entry {
             pages,
         })
     }
+}
+
+/// The time of the newest mark that commits before it are missing.
+fn newest_gap(root: &Path) -> u64 {
+    let gaps = times(&root.join(FOLDER), GAP).unwrap_or_default();
+    gaps.into_iter().max().unwrap_or(0)
 }
 
 fn file_name(time_us: u64, kind: &str) -> String {
@@ -690,6 +742,7 @@ impl Chunks {
         self.file
             .write_all_at(&chunk, self.end)
             .and_then(|()| self.file.set_len(self.end + chunk.len() as u64))
+            .inspect_err(|_| drop(self.file.set_len(self.end)))
             .map_err(StoreError::io("write", &self.path))?;
         self.end += chunk.len() as u64;
         self.last_time_us = last;

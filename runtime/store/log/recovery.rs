@@ -160,15 +160,14 @@ pub(super) fn recover(
     }
     if let Some(history) = history {
         if scan.damage.is_some() {
-            tracing::error!(
-                "past states cannot be connected any more; point-in-time recovery begins anew"
-            );
-            let folder = root.join(super::history::FOLDER);
-            fs::remove_dir_all(&folder).map_err(StoreError::io("remove", &folder))?;
+            history.break_off(scan.last_time_us + 1)?;
         } else {
             history.verify.store(true, Ordering::Release);
             // A database that needs a base gets it when it is opened, or when the log is next emptied.
-            drop(history.take_over(&scan.segments)?);
+            if let Err(error) = history.take_over(&scan.segments) {
+                tracing::error!(%error, "what the last process wrote did not get into the history: nothing before it can be restored beyond it");
+                history.break_off(scan.last_time_us + 1)?;
+            }
             history.verify.store(false, Ordering::Release);
             files.extend(std::mem::take(&mut *history.touched.lock()));
         }
@@ -292,9 +291,14 @@ pub(super) fn begin(
 ) -> Result<Segment, StoreError> {
     let sequence = recovered.last_sequence + 1;
     let time_us = recovered.last_time_us + 1;
-    let create = || Segment::create(dir, header(sequence, sequence, boot, time_us));
-    let segment = create().map_err(StoreError::io("create a segment in", dir))?;
+    let header = header(sequence, sequence, boot, time_us);
     let old = segment::list(dir).map_err(StoreError::io("list", dir))?;
+    let create = || match (Segment::create(dir, header), old.first()) {
+        // A full disk is no reason not to start: the file of an old segment has room.
+        (Err(_), Some((_, old))) => Segment::prepare(dir, header, Some(old), 0)?.name(dir),
+        (created, _) => created,
+    };
+    let segment = create().map_err(StoreError::io("create a segment in", dir))?;
     for (number, path) in old {
         if number < sequence {
             remove(&path)?;

@@ -36,15 +36,22 @@ impl Segment {
         if let Some(old) = old {
             fs::rename(old, &temporary)?;
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&temporary)?;
-        fill(&file, filled_bytes)?;
-        file.write_all_at(&header.encode(), 0)?;
-        file.sync_all()?;
+        let make = || {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(&temporary)?;
+            fill(&file, filled_bytes)?;
+            file.write_all_at(&header.encode(), 0)?;
+            file.sync_all()?;
+            Ok(file)
+        };
+        let file = make().inspect_err(|_: &io::Error| {
+            // On a full disk it would take the last room.
+            let _removed = fs::remove_file(&temporary);
+        })?;
         let segment = Self {
             header,
             file,
