@@ -1502,3 +1502,115 @@ fn state_made_by_workerd_is_listed_read_and_backed_up() {
         assert_eq!(names(&again), names(&listing));
     }
 }
+
+#[test]
+fn one_database_goes_back_in_time_beside_a_server_and_without() {
+    let (project, data) = (project(), folder());
+    let mut server = serve(&project, data.path());
+    let now = || {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs()
+    };
+    for facet in ["one", "two"] {
+        ask(&server, &format!("/root/facet/{facet}/add/first"));
+    }
+    ask(&server, "/root/add/first");
+    let first = now();
+    wait_for("the next second but one", SOON, || now() > first + 1);
+    for facet in ["one", "two"] {
+        ask(&server, &format!("/root/facet/{facet}/add/second"));
+    }
+    ask(&server, "/root/add/second");
+    let utc = utc(first);
+    let at = |address: &str| {
+        let only = format!("{NAMESPACE}/{address}");
+        db(
+            data.path(),
+            &["restore", "--at", &utc, "--only", &only, "--force"],
+        )
+    };
+    at("root/one");
+    let list = |server: &Server, path: &str| ask(server, path);
+    assert_eq!(
+        list(&server, "/root/facet/one/list"),
+        json!(["first"]),
+        "beside a server"
+    );
+    assert_eq!(
+        list(&server, "/root/facet/two/list"),
+        json!(["first", "second"]),
+        "only that one"
+    );
+    refused(
+        data.path(),
+        &[
+            "restore",
+            "--at",
+            &utc,
+            "--only",
+            &format!("{NAMESPACE}/root"),
+        ],
+        7,
+        &["--force"],
+    );
+    refused(
+        data.path(),
+        &[
+            "restore",
+            "--at",
+            "2001-01-01 00:00",
+            "--only",
+            &format!("{NAMESPACE}/root/two"),
+            "--force",
+        ],
+        7,
+        &[],
+    );
+    refused(
+        data.path(),
+        &[
+            "restore",
+            "--at",
+            "soon",
+            "--only",
+            &format!("{NAMESPACE}/root"),
+            "--force",
+        ],
+        2,
+        &["no time"],
+    );
+    assert_eq!(server.sigterm(), Some(0));
+    at("root");
+    let mut server = serve(&project, data.path());
+    assert_eq!(
+        list(&server, "/root/list"),
+        json!(["first"]),
+        "without a server"
+    );
+    assert_eq!(
+        list(&server, "/root/facet/two/list"),
+        json!(["first", "second"])
+    );
+    ask(&server, "/root/add/third");
+    server.kill9();
+    at("root/two");
+    let server = serve(&project, data.path());
+    assert_eq!(
+        list(&server, "/root/list"),
+        json!(["first", "third"]),
+        "after kill -9, nothing is lost"
+    );
+    assert_eq!(list(&server, "/root/facet/two/list"), json!(["first"]));
+}
+
+/// In the words of `date`.
+fn utc(seconds: u64) -> String {
+    let mut date = crate::harness::process::tool("date", "the coreutils");
+    let ended = run(
+        date.args(["-u", "-d", &format!("@{seconds}"), "+%Y-%m-%d %H:%M:%S"]),
+        SOON,
+    );
+    ended.stdout.trim().to_owned()
+}

@@ -100,14 +100,18 @@ pub enum DbCommand {
         /// An empty folder, or that of an earlier backup.
         to: PathBuf,
     },
-    /// Bring a backup back: everything, while no facetd runs; or one object at any time.
+    /// Bring a backup back: everything, while no facetd runs; or one object at any time. Or take one database back in time.
     Restore {
-        /// The folder of a backup.
-        from: PathBuf,
+        /// The folder of a backup. Not with --at.
+        #[arg(required_unless_present = "at", conflicts_with = "at")]
+        from: Option<PathBuf>,
+        /// From the history instead: the state at this time, `2026-11-24 12:00:00` (UTC) or `10m` (ago; s, m, h, d).
+        #[arg(long, value_name = "TIME", requires = "only")]
+        at: Option<String>,
         /// Replace what is there.
         #[arg(long)]
         force: bool,
-        /// Only this NAMESPACE/OBJECT, with its facets.
+        /// Only this NAMESPACE/OBJECT, with its facets. With --at: just this object's or facet's database.
         #[arg(long, value_name = "NAMESPACE/OBJECT")]
         only: Option<String>,
     },

@@ -21,7 +21,7 @@ use crate::inspect::{
 };
 use crate::template::PAGE_BYTES;
 use crate::{
-    CommitLog, CommitTicket, DataDirLock, Database, Durability, FacetIndex, LogOptions,
+    CommitLog, CommitTicket, DataDirLock, Database, Durability, FacetIndex, LogOptions, Moment,
     ObjectFiles, OpenOptions, Retention, StoreError, restore, sync_directory,
 };
 
@@ -157,6 +157,26 @@ fn wait_for(ticket: CommitTicket) -> Result<(), StoreError> {
     let (told, outcome) = mpsc::channel();
     ticket.when_durable(Box::new(move |result| drop(told.send(result))));
     outcome.recv().unwrap_or(Err(StoreError::Closed))
+}
+
+/// Makes database `storage_id` as it was at `time_us` (microseconds since 1970) in the new file `to`, which is fit for
+/// [`replace_database`].
+///
+/// # Errors
+/// `NoSuchPast`: its history does not reach there, or it did not exist.
+pub fn past(
+    files: &ObjectFiles,
+    storage_id: u16,
+    time_us: u64,
+    to: &Path,
+) -> Result<(), StoreError> {
+    let log = files.log().ok_or(StoreError::NoSuchPast)?;
+    let path = files.database(storage_id);
+    // Who mistypes a date should not get an empty database.
+    match restore::make_past(log, &path, Moment::At(time_us), to)? {
+        0 => Err(StoreError::NoSuchPast),
+        _ => Ok(()),
+    }
 }
 
 /// Turns a file that somebody made with SQLite into one that can become a database here: checks it, and copies it to the

@@ -228,12 +228,12 @@ impl Database {
 
     /// The database, after the restoration it was left with a request for, if it was.
     fn restored(self, path: &Path, again: OpenOptions) -> Result<Self, StoreError> {
-        let (Some(moment), Some((log, file))) = (self.requested_restoration()?, self.0.logged())
+        let (Some(moment), Some((log, _))) = (self.requested_restoration()?, self.0.logged())
         else {
             return Ok(self);
         };
         self.close();
-        if let Err(error) = restore::restore(&log, &file, path, moment) {
+        if let Err(error) = restore::restore(&log, path, moment) {
             tracing::error!(path = %path.display(), %error, "the database could not be restored and is as it was");
             let options = OpenOptions {
                 log: Some(log),

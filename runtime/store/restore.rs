@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::log::{CommitLog, LoggedFile, Moment, replace_by};
+use crate::log::{CommitLog, Moment, replace_by};
 use crate::{Database, StoreError};
 
 /// Key in `_cf_METADATA`; workerd looks at key 1 only.
@@ -106,27 +106,41 @@ impl Drop for Scratch {
 ///
 /// # Errors
 /// `NoSuchPast`: nothing has changed. Or the disk's.
-pub(crate) fn restore(
+pub(crate) fn restore(log: &CommitLog, path: &Path, moment: Moment) -> Result<(), StoreError> {
+    let past = Scratch::new(log);
+    make_past(log, path, moment, &past.0)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let source = Connection::open_with_flags(&past.0, flags)
+        .map_err(|error| StoreError::from_sqlite(error, &past.0, false))?;
+    overwrite(log, path, &source, true)
+}
+
+/// Makes the state of the database at `path` at `moment` in a new file, without a request to restore it once more. Returns
+/// the time of the last commit in it, 0 if nothing had been written yet.
+///
+/// # Errors
+/// `NoSuchPast`, or the disk's.
+pub(crate) fn make_past(
     log: &CommitLog,
-    file: &Arc<LoggedFile>,
     path: &Path,
     moment: Moment,
-) -> Result<(), StoreError> {
-    let past = Scratch::new(log);
-    log.make_past(file, moment, &past.0)?;
-    let failed = |error| StoreError::from_sqlite(error, &past.0, false);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let source = Connection::open_with_flags(&past.0, flags).map_err(failed)?;
-    // A request that was pending then is not one now.
-    let asks = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
-    let has: bool = source
-        .query_row(asks, [], |row| row.get(0))
-        .map_err(failed)?;
-    if has {
-        let delete = format!("DELETE FROM _cf_METADATA WHERE key = {REQUEST_KEY}");
-        source.execute_batch(&delete).map_err(failed)?;
-    }
-    overwrite(log, path, &source, true)
+    target: &Path,
+) -> Result<u64, StoreError> {
+    let last_us = log.make_past(path, moment, target)?;
+    let forget = || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let past = Connection::open_with_flags(target, flags)?;
+        let asks = "SELECT count(*) FROM sqlite_schema WHERE name = '_cf_METADATA'";
+        let has: bool = past.query_row(asks, [], |row| row.get(0))?;
+        if has {
+            past.execute_batch(&format!(
+                "DELETE FROM _cf_METADATA WHERE key = {REQUEST_KEY}"
+            ))?;
+        }
+        past.close().map_err(|(_, error)| error)
+    };
+    forget().map_err(|error| StoreError::from_sqlite(error, target, false))?;
+    Ok(last_us)
 }
 
 /// Puts what `source` holds in place of everything in the database at `path`, which nobody has open: one commit, durable on

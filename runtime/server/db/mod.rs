@@ -95,8 +95,22 @@ fn command(arguments: &DbArguments) -> Result<Code, DbError> {
             transfer::import(&mut endpoint, &database, from, *sql, *force)?;
         }
         DbCommand::Backup { to } => backup::run(&mut Endpoint::open(data_dir)?, to)?,
-        DbCommand::Restore { from, force, only } => {
+        DbCommand::Restore {
+            at: Some(at),
+            only: Some(only),
+            force,
+            ..
+        } => {
+            let database = Address::parse(only)?;
+            restore::at(&mut Endpoint::open(data_dir)?, database, at, *force)?;
+        }
+        DbCommand::Restore {
+            from, force, only, ..
+        } => {
             let only = only.as_deref().map(Address::parse).transpose()?;
+            let from = from
+                .as_deref()
+                .ok_or_else(|| DbError::usage("which backup? Name its folder, or use --at"))?;
             restore::run(&restore::Restore {
                 from,
                 data_dir,

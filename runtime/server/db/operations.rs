@@ -99,6 +99,7 @@ pub fn perform(
         Request::Import {
             database, force, ..
         } => import(place, &database, force, uploads),
+        Request::RestoreAt { database, time_us } => restore_at(place, &database, time_us),
         Request::RestoreObject {
             namespace,
             object,
@@ -350,6 +351,22 @@ fn import(
         return Err(in_the_way());
     }
     admin::replace_database(hold.files(), number, prepared.path())?;
+    Ok(())
+}
+
+fn restore_at(place: &Place, database: &Address, time_us: u64) -> Result<(), DbError> {
+    let located = database.locate(place.data_dir(), false)?;
+    let number = located.known;
+    let hold = place.hold(&located, &database.facets, &[number])?;
+    let past = place.staging().reserve();
+    admin::past(hold.files(), number, time_us, past.path()).map_err(|error| match error {
+        StoreError::NoSuchPast => DbError::refused(format!(
+            "{} cannot be restored to that time: it did not exist then, or its history (`facetd.history`) does not reach back that far",
+            database.show()
+        )),
+        error => error.into(),
+    })?;
+    admin::replace_database(hold.files(), number, past.path())?;
     Ok(())
 }
 

@@ -114,6 +114,8 @@ pub enum Request {
         force: bool,
         bytes: u64,
     },
+    /// The database as it was, in microseconds since 1970.
+    RestoreAt { database: Address, time_us: u64 },
     /// Followed by the bytes of all parts. The object's other files are removed.
     RestoreObject {
         namespace: String,

@@ -1,6 +1,5 @@
 //! `facetd db restore`: a backup becomes a data directory again, or one object of a running one.
-//!
-//! A point in time to go back to is not there yet; it will come with the commit log, as an option of [`Restore`].
+//! Or, from the history that the commit log keeps, one database as it was at some time.
 
 use super::address::Address;
 use super::backup::now_ms;
@@ -10,6 +9,7 @@ use super::manifest::{Entry, Manifest, content_path, copy_hashed, fault_of};
 use super::place::STAGING;
 use super::progress::{Progress, say};
 use super::request::{FileName, Request, UploadPart};
+use super::table;
 use facetd_store::admin::OfflineStore;
 use facetd_store::{StoreError, catalog};
 use std::ffi::CString;
@@ -23,6 +23,42 @@ pub struct Restore<'a> {
     pub data_dir: &'a Path,
     pub force: bool,
     pub only: Option<&'a Address>,
+}
+
+/// Takes one database back to a time, from its own history.
+pub fn at(
+    endpoint: &mut Endpoint,
+    database: Address,
+    at: &str,
+    force: bool,
+) -> Result<(), DbError> {
+    let now = now_ms();
+    let at_ms = table::parse_time(at, now).ok_or_else(|| {
+        DbError::usage(format!(
+            "`{at}` is no time: write 2026-11-24 12:00:00 (UTC), or how long ago, as 90s, 10m, 2h or 3d"
+        ))
+    })?;
+    if at_ms > now + 1000 {
+        return Err(DbError::usage(format!("`{at}` lies in the future")));
+    }
+    if !force {
+        return Err(DbError::refused(format!(
+            "--force puts the state of {} UTC in place of what {} holds now (which stays in its history)",
+            table::time(at_ms),
+            database.show()
+        )));
+    }
+    let show = database.show();
+    let request = Request::RestoreAt {
+        database,
+        time_us: at_ms.min(now) * 1000 + 999,
+    };
+    endpoint.ask(request, &[], &mut |_| Ok(()))?;
+    say(&format!(
+        "{show} is as it was at {} UTC",
+        table::time(at_ms)
+    ));
+    Ok(())
 }
 
 pub fn run(restore: &Restore<'_>) -> Result<(), DbError> {
@@ -160,7 +196,7 @@ fn everything(restore: &Restore<'_>, manifest: &Manifest) -> Result<(), DbError>
         "restored {} files to {}, as of {} UTC ({age} minutes ago)",
         manifest.files.len(),
         data_dir.display(),
-        super::table::time(manifest.finished_ms)
+        table::time(manifest.finished_ms)
     ));
     Ok(())
 }

@@ -171,6 +171,56 @@ pub fn size(bytes: u64) -> String {
     format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
 }
 
+/// Milliseconds since 1970 of `2026-11-24 12:00[:00]` in UTC (also with T and Z), or of `10m` before `now_ms`.
+pub fn parse_time(text: &str, now_ms: u64) -> Option<u64> {
+    let ago = |unit: char, seconds: u64| {
+        let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+        now_ms.checked_sub(number.checked_mul(seconds * 1000)?)
+    };
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    if let Some(time) = units
+        .iter()
+        .find_map(|(unit, seconds)| ago(*unit, *seconds))
+    {
+        return Some(time);
+    }
+    let text = text.trim_end_matches('Z');
+    let (date, clock) = text.split_once([' ', 'T'])?;
+    let numbers = |text: &str, separator| -> Option<Vec<i64>> {
+        text.split(separator)
+            .map(|part| part.parse().ok())
+            .collect()
+    };
+    let (date, clock) = (numbers(date, '-')?, numbers(clock, ':')?);
+    let [year, month, day] = date.try_into().ok()?;
+    let (hour, minute) = (*clock.first()?, *clock.get(1)?);
+    let second = clock.get(2).copied().unwrap_or(0);
+    let fits = (1..=12).contains(&month)
+        && (1..=31).contains(&day)
+        && (0..24).contains(&hour)
+        && (0..60).contains(&minute)
+        && (0..60).contains(&second)
+        && clock.len() <= 3;
+    if !fits {
+        return None;
+    }
+    // Years begin in March, so that leap days come last.
+    let (year, month) = if month > 2 {
+        (year, month - 3)
+    } else {
+        (year - 1, month + 9)
+    };
+    let days = year * 365 + year.div_euclid(4) - year.div_euclid(100)
+        + year.div_euclid(400)
+        + (153 * month + 2) / 5
+        + day
+        - 1
+        - 719_468;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    // The whole of that second.
+    Some(u64::try_from(seconds).ok()?.checked_mul(1000)? + 999)
+}
+
 /// A time for people, UTC.
 pub fn time(ms: u64) -> String {
     let (seconds, days) = (
@@ -197,6 +247,31 @@ pub fn time(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn times_are_read_as_they_are_shown() {
+        let now = 1_795_000_000_000;
+        for ms in [0, 951_782_399_000, 951_868_800_000, now, 4_102_444_800_000] {
+            assert_eq!(parse_time(&time(ms), now), Some(ms + 999), "{}", time(ms));
+        }
+        assert_eq!(parse_time("10m", now), Some(now - 600_000));
+        assert_eq!(parse_time("1970-01-01T00:01Z", now), Some(60_999));
+        for odd in [
+            "",
+            "m",
+            "-1m",
+            "soon",
+            "2026-13-01 00:00",
+            "2026-01-01",
+            "2026-01-01 24:00",
+            "1-2-3-4 0:0",
+            "99999999999999999999d",
+            "2026-01-01 0:0:0:0",
+            "é",
+        ] {
+            assert_eq!(parse_time(odd, now), None, "{odd}");
+        }
+    }
     use serde_json::json;
 
     fn shown(columns: &[&str], rows: &[Value]) -> String {

@@ -471,13 +471,14 @@ impl CommitLog {
         self.0.shared.history.is_some()
     }
 
-    /// Makes the state of `file` at `moment` in a new file at `target`; returns the time of the last commit in it.
+    /// Makes the state of the database at `path` at `moment` in a new file at `target`. Returns the time of the last commit in
+    /// it, 0 if nothing had been written yet.
     ///
     /// # Errors
     /// `NoSuchPast`, or the disk's.
     pub(crate) fn make_past(
         &self,
-        file: &LoggedFile,
+        path: &Path,
         moment: Moment,
         target: &Path,
     ) -> Result<u64, StoreError> {
@@ -488,7 +489,7 @@ impl CommitLog {
             .history
             .as_ref()
             .ok_or(StoreError::NoSuchPast)?;
-        history.make(&file.name, moment, target)
+        history.make(&self.name_of(path), moment, target)
     }
 
     /// Could `make_past` make it?
