@@ -317,7 +317,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 pub(super) fn empty(shared: &Shared) -> Result<(), StoreError> {
     let files: Vec<Arc<LoggedFile>> = shared.files.lock().values().cloned().collect();
     for file in &files {
-        if file.path.exists()
+        if super::wal_path(&file.path).exists()
             && let Err(error) = empty_wal(&file.path)
         {
             damaged(&file.path, error)?;

@@ -332,8 +332,8 @@ impl CommitLog {
             .entry(name)
             .or_insert_with_key(|name| Arc::new(LoggedFile::new(name.clone(), path.to_owned())))
             .clone();
-        drop(files);
         file.connections.fetch_add(1, Ordering::AcqRel);
+        drop(files);
         if created {
             file.created.store(true, Ordering::Release);
             *file.position.lock() = Position::default();
@@ -581,9 +581,22 @@ impl CommitLog {
         file.connections.fetch_sub(1, Ordering::AcqRel);
         let mut position = file.position.lock();
         position.wal = None;
-        if wal_is_gone {
-            position.frame = 0;
-            position.salts = [0; 8];
+        if !wal_is_gone {
+            return;
+        }
+        position.frame = 0;
+        position.salts = [0; 8];
+        let clean = position.first_segment == 0;
+        drop(position);
+        // Most databases are only read: the table would grow with every one that was ever opened.
+        if clean && self.has_all(file) {
+            let mut files = self.0.shared.files.lock();
+            let same = files
+                .get(&file.name)
+                .is_some_and(|known| std::ptr::eq(Arc::as_ptr(known), file));
+            if same && file.connections.load(Ordering::Acquire) == 0 {
+                files.remove(&file.name);
+            }
         }
     }
 

@@ -30,15 +30,15 @@ pub(crate) struct Scan {
     pub damage: Option<(PathBuf, u64)>,
 }
 
-/// Reads the segments of `dir` from the first that recovery needs on; `visit` gets every valid record: its segment's
-/// index in `Scan::segments`, its offset, its bytes.
+/// Gets a valid record: its segment's index in `Scan::segments`, its offset, its head, and its bytes.
+pub(crate) type Visit<'a> =
+    &'a mut dyn FnMut(usize, u64, RecordHead, Record, &[u8]) -> Result<(), StoreError>;
+
+/// Reads the segments of `dir` from the first that recovery needs on; `visit` gets every valid record.
 ///
 /// # Errors
 /// `Io`, or what `visit` fails with.
-pub(crate) fn scan(
-    dir: &Path,
-    visit: &mut dyn FnMut(usize, u64, RecordHead, Record, &[u8]) -> Result<(), StoreError>,
-) -> Result<Scan, StoreError> {
+pub(crate) fn scan(dir: &Path, visit: Visit<'_>) -> Result<Scan, StoreError> {
     let files = segment::list(dir).map_err(StoreError::io("list", dir))?;
     let last_sequence = files.last().map_or(0, |(sequence, _)| *sequence);
     let mut segments = Vec::new();

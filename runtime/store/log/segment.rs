@@ -101,7 +101,7 @@ impl Prepared {
 }
 
 fn fill(file: &File, bytes: u64) -> io::Result<()> {
-    const ZEROS: [u8; 64 << 10] = [0; 64 << 10];
+    static ZEROS: [u8; 64 << 10] = [0; 64 << 10];
     let mut at = file.metadata()?.len();
     while at < bytes {
         file.write_all_at(&ZEROS, at)?;
