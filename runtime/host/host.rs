@@ -119,6 +119,7 @@ impl Host {
         for worker in &project.workers {
             facetd_config::apply_migrations(&options.data_dir.join("do"), worker)?;
         }
+        log.forget_deleted_classes()?;
         let pool_memory = options.dynamic_limits.memory_mb.unwrap_or(MEMORY_MB_MAX);
         let inner = Arc::new(HostInner {
             pool: Pool::new(pool_memory, log.clone()),

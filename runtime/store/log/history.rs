@@ -25,9 +25,13 @@ use crate::{StoreError, template};
 
 /// The folder in the data directory.
 pub(crate) const FOLDER: &str = "history";
+/// Where the namespaces are in the data directory.
+const OBJECTS: &str = "do";
 const GAP: &str = "gap";
 /// Changes of all databases that are kept in memory before they are written.
 const PENDING_BYTES_MAX: usize = 32 << 20;
+/// A commit that changes more is not kept: the history goes on behind it, with a new base.
+const COMMIT_BYTES_MAX: usize = if cfg!(test) { 1 << 20 } else { 128 << 20 };
 /// Changes that are not worth a new base.
 const BASE_EVERY_BYTES_MIN: u64 = 4 << 20;
 const CHUNK_HEADER_BYTES: usize = 28;
@@ -80,6 +84,8 @@ struct Pending {
     entries: Vec<(u64, Vec<u8>)>,
     /// Pages of a commit whose last part has not come.
     part: Vec<(u32, Vec<u8>)>,
+    /// That commit is too large to be kept.
+    oversized: bool,
     /// The first entry is a database's very first commit.
     from_template: bool,
     /// Nothing before this time is connected with what follows.
@@ -143,6 +149,23 @@ impl History {
         base < at && at <= upto
     }
 
+    /// Forgets the databases of namespaces that are not there any more.
+    pub fn forget_namespaces(&self) -> Result<(), StoreError> {
+        let kept = self.root.join(FOLDER).join(OBJECTS);
+        let entries = match fs::read_dir(&kept) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.map_err(StoreError::io("list", &kept))?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(StoreError::io("list", &kept))?;
+            if !self.root.join(OBJECTS).join(entry.file_name()).exists() {
+                let path = entry.path();
+                fs::remove_dir_all(&path).map_err(StoreError::io("remove", &path))?;
+            }
+        }
+        Ok(())
+    }
+
     /// The database is gone, and with it its past.
     pub fn forget(&self, name: &str) -> Result<(), StoreError> {
         let folder = self.folder(name);
@@ -186,19 +209,20 @@ impl History {
             if self.write_one(name, changes)? {
                 wanting.push(name.clone());
             }
-            let part = std::mem::take(&mut changes.part);
             *changes = Pending {
-                part,
+                part: std::mem::take(&mut changes.part),
+                oversized: changes.oversized,
                 ..Pending::default()
             };
         }
-        pending.retain(|_, changes| !changes.part.is_empty());
+        pending.retain(|_, changes| !changes.part.is_empty() || changes.oversized);
         Ok(())
     }
 
     /// True: it needs a base.
     fn write_one(&self, name: &str, changes: &Pending) -> Result<bool, StoreError> {
-        if changes.removed {
+        // The very first commit of a database: what is kept under its name is another's that was removed.
+        if changes.removed || changes.from_template {
             self.forget(name)?;
         }
         let folder = self.folder(name);
@@ -506,7 +530,20 @@ fn add(
             let images = pages
                 .into_iter()
                 .map(|(page, range)| (page, bytes[range].to_vec()));
-            changes.part.extend(images);
+            if !changes.oversized {
+                changes.part.extend(images);
+                changes.oversized = changes.part.len() * page_bytes as usize > COMMIT_BYTES_MAX;
+            }
+            if changes.oversized {
+                // Not worth that much memory: what follows begins with a base of its own.
+                changes.part = Vec::new();
+                if !more {
+                    changes.oversized = false;
+                    changes.removed |= created;
+                    changes.broken_at = Some(time_us);
+                }
+                return 0;
+            }
             if more {
                 return 0;
             }

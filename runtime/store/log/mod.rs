@@ -292,6 +292,17 @@ impl CommitLog {
         }
     }
 
+    /// Forgets the past of classes that were deleted.
+    ///
+    /// # Errors
+    /// `Io`.
+    pub fn forget_deleted_classes(&self) -> Result<(), StoreError> {
+        match &self.0.shared.history {
+            Some(history) => history.forget_namespaces(),
+            None => Ok(()),
+        }
+    }
+
     /// Waits until everything committed so far is on disk.
     ///
     /// # Errors

@@ -940,3 +940,85 @@ fn what_is_too_old_or_too_much_goes() {
         "a removed database has no past"
     );
 }
+
+/// One row with a value of this size, and the bookmark behind it.
+fn write_row(db: &Database, n: i64, bytes: i64) -> u64 {
+    db.exec(
+        "CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, n, pad)",
+        &[],
+    )
+    .unwrap();
+    let row = [SqlValue::Integer(n), SqlValue::Integer(bytes)];
+    db.exec("INSERT INTO t VALUES (?1, ?1, zeroblob(?2))", &row)
+        .unwrap();
+    drop(db.commit_turn().unwrap());
+    db.bookmark().unwrap()
+}
+
+fn past_of(log: &CommitLog, at: u64) -> Result<String, StoreError> {
+    let history = log.0.shared.history.as_ref().unwrap();
+    let dir = folder();
+    let target = dir.path().join("past.sqlite");
+    log.flush()?;
+    history.make("do/a.sqlite", Moment::At(at), &target)?;
+    Ok(contents(&target))
+}
+
+#[test]
+fn behind_a_commit_that_is_too_large_to_keep_a_new_base_begins() {
+    let dir = folder();
+    let path = dir.path().join("do/a.sqlite");
+    let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+    let db = logged(&path, &log);
+    let small = write_row(&db, 1, 10);
+    let large = write_row(&db, 2, 3 << 20);
+    drop(db);
+    log.close().unwrap();
+    let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+    let db = logged(&path, &log);
+    let later = write_row(&db, 3, 10);
+    assert_eq!(past_of(&log, small).unwrap(), "1=1/10");
+    let both = "1=1/10,2=2/3145728";
+    assert_eq!(
+        past_of(&log, large).unwrap(),
+        both,
+        "the new base is just behind it"
+    );
+    assert_eq!(past_of(&log, later).unwrap(), "1=1/10,2=2/3145728,3=3/10");
+}
+
+#[test]
+fn a_new_database_of_an_old_name_has_none_of_its_past() {
+    let dir = folder();
+    let path = dir.path().join("do/a.sqlite");
+    for removed_by_hand in [false, true] {
+        let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+        let db = logged(&path, &log);
+        let old = write_row(&db, 1, 10);
+        drop(db);
+        if removed_by_hand {
+            log.close().unwrap();
+            fs::remove_file(&path).unwrap();
+        } else {
+            let files = ObjectFiles::new(dir.path().join("do"), "a", Some(log.clone()));
+            files.remove_database(0).unwrap();
+            log.close().unwrap();
+        }
+        let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+        let db = logged(&path, &log);
+        let new = write_row(&db, 2, 20);
+        drop(db);
+        log.close().unwrap();
+        let log = CommitLog::open(dir.path(), remembering(1)).unwrap();
+        assert_eq!(past_of(&log, new).unwrap(), "2=2/20");
+        let past = past_of(&log, old);
+        assert!(
+            past.as_ref().is_ok_and(String::is_empty)
+                || matches!(past, Err(StoreError::NoSuchPast)),
+            "{past:?}"
+        );
+        let files = ObjectFiles::new(dir.path().join("do"), "a", Some(log.clone()));
+        files.remove_database(0).unwrap();
+        log.close().unwrap();
+    }
+}
