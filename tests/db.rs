@@ -1605,6 +1605,30 @@ fn one_database_goes_back_in_time_beside_a_server_and_without() {
     assert_eq!(list(&server, "/root/facet/two/list"), json!(["first"]));
 }
 
+#[test]
+fn after_a_crash_a_database_goes_back_in_time_too() {
+    let (project, data) = (project(), folder());
+    let mut server = serve(&project, data.path());
+    ask(&server, "/root/facet/one/add/first");
+    let now = || {
+        std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("after 1970")
+            .as_secs()
+    };
+    let first = now();
+    wait_for("the next second but one", SOON, || now() > first + 1);
+    ask(&server, "/root/facet/one/add/second");
+    server.kill9();
+    let only = format!("{NAMESPACE}/root/one");
+    db(
+        data.path(),
+        &["restore", "--at", &utc(first), "--only", &only, "--force"],
+    );
+    let server = serve(&project, data.path());
+    assert_eq!(ask(&server, "/root/facet/one/list"), json!(["first"]));
+}
+
 /// In the words of `date`.
 fn utc(seconds: u64) -> String {
     let mut date = crate::harness::process::tool("date", "the coreutils");

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use crate::inspect::copy_pages;
 use crate::log::CommitLog;
-use crate::{FacetIndex, StoreError, sync_directory, template};
+use crate::{FacetIndex, StoreError, remove_if_there, sync_directory, template};
 
 /// Ends the name of a copy that is being made. Nobody looks for such a file.
 pub(crate) const UNFINISHED: &str = ".copying";
@@ -218,11 +218,7 @@ impl ObjectFiles {
 fn remove_files(path: &Path) -> Result<bool, StoreError> {
     let mut removed = false;
     for path in [path.to_owned(), beside(path, "-wal"), beside(path, "-shm")] {
-        match fs::remove_file(&path) {
-            Ok(()) => removed = true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(StoreError::io("remove", &path)(error)),
-        }
+        removed |= remove_if_there(&path)?;
     }
     Ok(removed)
 }

@@ -69,6 +69,15 @@ pub enum Durability {
     Relaxed,
 }
 
+/// Removes a file; true if it was there.
+pub(crate) fn remove_if_there(path: &std::path::Path) -> Result<bool, StoreError> {
+    match std::fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::io("remove", path)(error)),
+    }
+}
+
 /// Makes the names in a directory durable.
 pub(crate) fn sync_directory(path: &std::path::Path) -> std::io::Result<()> {
     std::fs::File::open(path)?.sync_all()

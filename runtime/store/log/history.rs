@@ -16,12 +16,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 
 use super::format::{Commit, Record};
 use super::reader::{Records, SegmentFile, scan};
-use crate::{StoreError, template};
+use crate::inspect::copy_pages;
+use crate::{StoreError, remove_if_there, template};
 
 /// The folder in the data directory.
 pub(crate) const FOLDER: &str = "history";
@@ -292,14 +293,14 @@ impl History {
         fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
         let path = folder.join(file_name(time_us, "base"));
         let temporary = folder.join("base.tmp");
-        remove(&temporary)?;
-        let copied = copy_into(source, &temporary).and_then(|()| {
+        remove_if_there(&temporary)?;
+        let copied = copy_pages(source, &self.root.join(name), &temporary).and_then(|()| {
             File::open(&temporary)
                 .and_then(|file| file.sync_all())
                 .and_then(|()| fs::rename(&temporary, &path))
                 .map_err(StoreError::io("sync", &temporary))
         });
-        copied.inspect_err(|_| drop(remove(&temporary)))?;
+        copied.inspect_err(|_| drop(remove_if_there(&temporary)))?;
         self.touch(path);
         Ok(())
     }
@@ -335,8 +336,8 @@ impl History {
                 break;
             }
             total -= bytes_of(old);
-            remove(&folder.join(file_name(old, "base")))?;
-            remove(&folder.join(file_name(old, "changes")))?;
+            remove_if_there(&folder.join(file_name(old, "base")))?;
+            remove_if_there(&folder.join(file_name(old, "changes")))?;
         }
         Ok(())
     }
@@ -785,34 +786,6 @@ impl Chunks {
         self.last_time_us = last;
         self.ended = raw.is_empty();
         Ok(())
-    }
-}
-
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Copies what `source` sees into a new file.
-fn copy_into(source: &Connection, target: &Path) -> Result<(), StoreError> {
-    let failed = |error| StoreError::from_sqlite(error, target, false);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut copy = Connection::open_with_flags(target, flags).map_err(failed)?;
-    copy.execute_batch("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF")
-        .map_err(failed)?;
-    let backup = Backup::new(source, &mut copy).map_err(failed)?;
-    match backup.step(-1).map_err(failed)? {
-        StepResult::Done => Ok(()),
-        _ => Err(StoreError::DatabaseIo {
-            path: target.to_owned(),
-            message: "the database stays locked".to_owned(),
-        }),
     }
 }
 

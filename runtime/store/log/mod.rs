@@ -235,6 +235,11 @@ impl CommitLog {
         std::fs::create_dir_all(&dir).map_err(StoreError::io("create", &dir))?;
         let boot = options.boot.unwrap_or_else(boot_id);
         let history = options.retention.map(|kept| History::new(&root, kept));
+        if history.is_some() {
+            // Says that a past is kept, to whoever finds this log after a crash.
+            let folder = root.join(history::FOLDER);
+            std::fs::create_dir_all(&folder).map_err(StoreError::io("create", &folder))?;
+        }
         let recovered = recovery::recover(&root, &dir, boot, history.as_ref())?;
         let begun_us = now_us().max(recovered.last_time_us + 1);
         let segment = recovery::begin(&dir, boot, &recovered)?;
@@ -482,6 +487,13 @@ impl CommitLog {
         self.0.shared.history.is_some()
     }
 
+    /// The history, after everything committed so far is in the log, where it looks.
+    fn whole_history(&self) -> Result<&History, StoreError> {
+        self.flush()?;
+        let history = self.0.shared.history.as_ref();
+        history.ok_or(StoreError::NoSuchPast)
+    }
+
     /// Makes the state of the database at `path` at `moment` in a new file at `target`. Returns the time of the last commit in
     /// it, 0 if nothing had been written yet.
     ///
@@ -493,13 +505,7 @@ impl CommitLog {
         moment: Moment,
         target: &Path,
     ) -> Result<u64, StoreError> {
-        self.flush()?;
-        let history = self
-            .0
-            .shared
-            .history
-            .as_ref()
-            .ok_or(StoreError::NoSuchPast)?;
+        let history = self.whole_history()?;
         history.make(&self.name_of(path), moment, target)
     }
 
@@ -508,13 +514,7 @@ impl CommitLog {
     /// # Errors
     /// `NoSuchPast`, or the disk's.
     pub(crate) fn check_past(&self, file: &LoggedFile, moment: Moment) -> Result<(), StoreError> {
-        self.flush()?;
-        let history = self
-            .0
-            .shared
-            .history
-            .as_ref()
-            .ok_or(StoreError::NoSuchPast)?;
+        let history = self.whole_history()?;
         history.check(&file.name, moment)
     }
 

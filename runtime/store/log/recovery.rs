@@ -19,7 +19,7 @@ use super::reader::{Scan, SegmentFile, scan};
 use super::segment::{self, Segment};
 use super::wal::WalHeader;
 use super::wal_path;
-use crate::{StoreError, sync_directory, template};
+use crate::{StoreError, remove_if_there, sync_directory, template};
 
 pub(super) struct Recovered {
     last_sequence: u64,
@@ -195,8 +195,8 @@ fn append(path: &Path, offset: u64, bytes: &[u8]) -> Result<(), StoreError> {
 fn repair(path: &Path, redo: &Redo, scan: &Scan) -> Result<(), StoreError> {
     let wal = wal_path(path);
     if redo.removed {
-        remove(path)?;
-        remove(&wal)?;
+        remove_if_there(path)?;
+        remove_if_there(&wal)?;
     }
     if !redo.pages.is_empty() {
         if !redo.created && !redo.removed && !path.exists() {
@@ -206,12 +206,12 @@ fn repair(path: &Path, redo: &Redo, scan: &Scan) -> Result<(), StoreError> {
         write_pages(path, redo, &scan.segments).map_err(StoreError::io("repair", path))?;
         // Newer commits than those of the log may be in the WAL. If it is not whole, the log is all there is.
         if !holds(&wal, redo).map_err(StoreError::io("read", &wal))? {
-            remove(&wal)?;
+            remove_if_there(&wal)?;
         }
     }
     let mut shm = path.as_os_str().to_owned();
     shm.push("-shm");
-    remove(Path::new(&shm))
+    remove_if_there(Path::new(&shm)).map(drop)
 }
 
 fn write_pages(path: &Path, redo: &Redo, segments: &[SegmentFile]) -> io::Result<()> {
@@ -274,15 +274,6 @@ fn ends_with(wal: &Path, redo: &Redo) -> io::Result<bool> {
     }
 }
 
-fn remove(path: &Path) -> Result<(), StoreError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(StoreError::io("remove", path)(error))
-        }
-        _ => Ok(()),
-    }
-}
-
 /// The segment this process begins with. What was before it is not needed any more, and removed.
 pub(super) fn begin(
     dir: &Path,
@@ -301,7 +292,7 @@ pub(super) fn begin(
     let segment = create().map_err(StoreError::io("create a segment in", dir))?;
     for (number, path) in old {
         if number < sequence {
-            remove(&path)?;
+            remove_if_there(&path)?;
         }
     }
     let leftovers = fs::read_dir(dir).map_err(StoreError::io("list", dir))?;
@@ -311,7 +302,7 @@ pub(super) fn begin(
             .extension()
             .is_some_and(|suffix| suffix == "spare" || suffix == "tmp")
         {
-            remove(&path)?;
+            remove_if_there(&path)?;
         }
     }
     sync_directory(dir).map_err(StoreError::io("sync", dir))?;
