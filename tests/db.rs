@@ -108,15 +108,7 @@ fn refused(data: &Path, args: &[&str], code: i32, words: &[&str]) {
 
 #[track_caller]
 fn ask(server: &Server, path: &str) -> Value {
-    let answer = server.get(path);
-    assert_eq!(
-        answer.status,
-        200,
-        "{path}: {}\n{}",
-        answer.text(),
-        server.stderr()
-    );
-    answer.json().expect("JSON")
+    server.get_json(path)
 }
 
 /// The rows of the only statement.
@@ -1507,22 +1499,15 @@ fn state_made_by_workerd_is_listed_read_and_backed_up() {
 fn one_database_goes_back_in_time_beside_a_server_and_without() {
     let (project, data) = (project(), folder());
     let mut server = serve(&project, data.path());
-    let now = || {
-        std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .expect("after 1970")
-            .as_secs()
-    };
     for facet in ["one", "two"] {
-        ask(&server, &format!("/root/facet/{facet}/add/first"));
+        ask(&server, &format!("/desk/facet/{facet}/add/first"));
     }
-    ask(&server, "/root/add/first");
-    let first = now();
-    wait_for("the next second but one", SOON, || now() > first + 1);
+    ask(&server, "/desk/add/first");
+    let first = a_second_passes();
     for facet in ["one", "two"] {
-        ask(&server, &format!("/root/facet/{facet}/add/second"));
+        ask(&server, &format!("/desk/facet/{facet}/add/second"));
     }
-    ask(&server, "/root/add/second");
+    ask(&server, "/desk/add/second");
     let utc = utc(first);
     let at = |address: &str| {
         let only = format!("{NAMESPACE}/{address}");
@@ -1531,15 +1516,15 @@ fn one_database_goes_back_in_time_beside_a_server_and_without() {
             &["restore", "--at", &utc, "--only", &only, "--force"],
         )
     };
-    at("root/one");
+    at("desk/one");
     let list = |server: &Server, path: &str| ask(server, path);
     assert_eq!(
-        list(&server, "/root/facet/one/list"),
+        list(&server, "/desk/facet/one/list"),
         json!(["first"]),
         "beside a server"
     );
     assert_eq!(
-        list(&server, "/root/facet/two/list"),
+        list(&server, "/desk/facet/two/list"),
         json!(["first", "second"]),
         "only that one"
     );
@@ -1550,7 +1535,7 @@ fn one_database_goes_back_in_time_beside_a_server_and_without() {
             "--at",
             &utc,
             "--only",
-            &format!("{NAMESPACE}/root"),
+            &format!("{NAMESPACE}/desk"),
         ],
         7,
         &["--force"],
@@ -1562,7 +1547,7 @@ fn one_database_goes_back_in_time_beside_a_server_and_without() {
             "--at",
             "2001-01-01 00:00",
             "--only",
-            &format!("{NAMESPACE}/root/two"),
+            &format!("{NAMESPACE}/desk/two"),
             "--force",
         ],
         7,
@@ -1575,41 +1560,55 @@ fn one_database_goes_back_in_time_beside_a_server_and_without() {
             "--at",
             "soon",
             "--only",
-            &format!("{NAMESPACE}/root"),
+            &format!("{NAMESPACE}/desk"),
             "--force",
         ],
         2,
         &["no time"],
     );
     assert_eq!(server.sigterm(), Some(0));
-    at("root");
+    at("desk");
     let mut server = serve(&project, data.path());
     assert_eq!(
-        list(&server, "/root/list"),
+        list(&server, "/desk/list"),
         json!(["first"]),
         "without a server"
     );
     assert_eq!(
-        list(&server, "/root/facet/two/list"),
+        list(&server, "/desk/facet/two/list"),
         json!(["first", "second"])
     );
-    ask(&server, "/root/add/third");
+    ask(&server, "/desk/add/third");
     server.kill9();
-    at("root/two");
+    at("desk/two");
     let server = serve(&project, data.path());
     assert_eq!(
-        list(&server, "/root/list"),
+        list(&server, "/desk/list"),
         json!(["first", "third"]),
         "after kill -9, nothing is lost"
     );
-    assert_eq!(list(&server, "/root/facet/two/list"), json!(["first"]));
+    assert_eq!(list(&server, "/desk/facet/two/list"), json!(["first"]));
 }
 
 #[test]
 fn after_a_crash_a_database_goes_back_in_time_too() {
     let (project, data) = (project(), folder());
     let mut server = serve(&project, data.path());
-    ask(&server, "/root/facet/one/add/first");
+    ask(&server, "/desk/facet/one/add/first");
+    let first = a_second_passes();
+    ask(&server, "/desk/facet/one/add/second");
+    server.kill9();
+    let only = format!("{NAMESPACE}/desk/one");
+    db(
+        data.path(),
+        &["restore", "--at", &utc(first), "--only", &only, "--force"],
+    );
+    let server = serve(&project, data.path());
+    assert_eq!(ask(&server, "/desk/facet/one/list"), json!(["first"]));
+}
+
+/// Which it was, in seconds since 1970: everything so far is in it or before it, everything from here on behind it.
+fn a_second_passes() -> u64 {
     let now = || {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -1618,15 +1617,7 @@ fn after_a_crash_a_database_goes_back_in_time_too() {
     };
     let first = now();
     wait_for("the next second but one", SOON, || now() > first + 1);
-    ask(&server, "/root/facet/one/add/second");
-    server.kill9();
-    let only = format!("{NAMESPACE}/root/one");
-    db(
-        data.path(),
-        &["restore", "--at", &utc(first), "--only", &only, "--force"],
-    );
-    let server = serve(&project, data.path());
-    assert_eq!(ask(&server, "/root/facet/one/list"), json!(["first"]));
+    first
 }
 
 /// In the words of `date`.

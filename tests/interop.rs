@@ -55,15 +55,7 @@ fn serve_with(project: &str, data: &Path) -> (Project, Server) {
 }
 
 fn facetd(server: &Server, path: &str) -> Value {
-    let answer = server.get(path);
-    assert_eq!(
-        answer.status,
-        200,
-        "{path}: {}\n{}",
-        answer.text(),
-        server.stderr()
-    );
-    answer.json().expect("JSON")
+    server.get_json(path)
 }
 
 /// The paths at which two answers differ: both are long.

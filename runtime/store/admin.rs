@@ -6,7 +6,6 @@
 //! no object has it open. What was replaced is, after a crash, as before or as asked for, never a mixture.
 
 use std::fs::{self, File};
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{OnceLock, mpsc};
 
@@ -22,7 +21,7 @@ use crate::inspect::{
 use crate::template::PAGE_BYTES;
 use crate::{
     CommitLog, CommitTicket, DataDirLock, Database, Durability, FacetIndex, LogOptions, Moment,
-    ObjectFiles, OpenOptions, Retention, StoreError, restore, sync_directory,
+    ObjectFiles, OpenOptions, Retention, StoreError, remove_if_there, restore, sync_directory,
 };
 
 /// A data directory that no facetd serves, for as long as this lives.
@@ -355,9 +354,8 @@ pub fn replace_index(files: &ObjectFiles, prepared: Option<&Path>) -> Result<(),
         }
         None => {
             files.settle_index()?;
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-                result => result.map_err(StoreError::io("remove", &path))?,
+            if !remove_if_there(&path)? {
+                return Ok(());
             }
         }
     }
@@ -386,7 +384,7 @@ pub fn unfinished(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::inspect::{query, snapshot};
+    use crate::inspect::{rows_of, snapshot};
 
     struct Fixture {
         dir: tempfile::TempDir,
@@ -424,19 +422,7 @@ mod tests {
     }
 
     fn ask(path: &Path, sharing: Sharing, sql: &str) -> Result<String, StoreError> {
-        let mut rows = Vec::new();
-        query(path, sharing, sql, never(), &mut |part| {
-            if let Part::Row(row) = part {
-                rows.push(
-                    row.iter()
-                        .map(|v| format!("{v:?}"))
-                        .collect::<Vec<_>>()
-                        .join(","),
-                );
-            }
-            true
-        })?;
-        Ok(rows.join(" "))
+        Ok(rows_of(path, sharing, sql)?.join(" "))
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::quota::{Growth, Quota};
 use crate::raw::GuardedConnection;
 use crate::statement::{Prepared, StatementCache};
 use crate::template::{self, Header};
-use crate::{SqlValue, StoreError, restore, sync_directory};
+use crate::{SqlValue, StoreError, remove_if_there, restore, sync_directory};
 
 /// A checkpoint is due when the WAL has this many pages; SQLite's own default.
 const CHECKPOINT_PAGES: u32 = 1000;
@@ -272,7 +272,7 @@ impl Database {
             }
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true)?;
-            // Replaces SQLite's automatic checkpoint: `ensure_unit` decides.
+            // Replaces SQLite's automatic checkpoint: `begin` decides.
             let frames = committed_frames.clone();
             connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
                 frames.store(u32::try_from(count).unwrap_or(0), Ordering::Relaxed);
@@ -625,12 +625,7 @@ fn create_or_inspect(path: &Path) -> Result<Found, StoreError> {
         Header::Blank => {
             // A WAL without its database belongs to one that was removed: SQLite would replay it into ours.
             let stale = wal_path(path);
-            match fs::remove_file(&stale) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(StoreError::io("remove", &stale)(error));
-                }
-                _ => {}
-            }
+            remove_if_there(&stale)?;
             io::Seek::rewind(&mut file)
                 .and_then(|()| file.write_all(&template::IMAGE))
                 .map_err(StoreError::io("write", path))?;
@@ -1222,13 +1217,12 @@ impl Inner {
         self.wal_frames.set(frames);
         if let Some(logged) = &self.logged {
             let promised = self.unit_time_us.take();
-            let ticket = logged.log.commit(&logged.file(), frames, promised, false);
-            drop(ticket); // `ticket()` makes one for whoever wants it
+            logged.log.commit(&logged.file(), frames, promised, false);
         }
     }
 
-    /// Moves what is in the WAL into the database, so that the WAL begins anew: true, if it will. Nothing is synced here, but what is moved
-    /// must be durable in the log first: waits for that, once in many commits.
+    /// Moves what is in the WAL into the database, so that the WAL begins anew: true, if it will. Nothing is synced here,
+    /// but what is moved must be durable in the log first: waits for that, once in many commits.
     pub(crate) fn checkpoint(self: &Rc<Self>) -> Result<bool, StoreError> {
         if let Some(logged) = &self.logged {
             logged.log.wait_for(&logged.file()).inspect_err(|_| {
@@ -1241,14 +1235,13 @@ impl Inner {
             row.get(1) == row.get(2)
         });
         self.sync_headers(true)?;
-        let frames = self.wal_frames.get();
-        self.checkpoint_at.set(match moved {
-            Ok(Some(true)) => CHECKPOINT_PAGES,
-            Ok(_) => frames + CHECKPOINT_PAGES,
+        let all_moved = match moved {
             Err(error) if error.is_critical() => return Err(error),
-            Err(_) => frames + CHECKPOINT_PAGES,
-        });
-        Ok(self.checkpoint_at.get() == CHECKPOINT_PAGES)
+            moved => matches!(moved, Ok(Some(true))),
+        };
+        let left = if all_moved { 0 } else { self.wal_frames.get() };
+        self.checkpoint_at.set(left + CHECKPOINT_PAGES);
+        Ok(all_moved)
     }
 
     /// With a log, the one thing SQLite must sync by itself is the header of a WAL that it begins anew over old frames:

@@ -197,7 +197,7 @@ fn hex(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
     use crate::admin::load_dump;
-    use crate::inspect::{Part, never, query};
+    use crate::inspect::rows_of;
 
     fn dump_of(path: &Path) -> String {
         let mut out = Vec::new();
@@ -206,20 +206,7 @@ mod tests {
     }
 
     fn ask(path: &Path, sql: &str) -> Vec<String> {
-        let mut rows = Vec::new();
-        query(path, Sharing::Alone, sql, never(), &mut |part| {
-            if let Part::Row(row) = part {
-                rows.push(
-                    row.iter()
-                        .map(|v| format!("{v:?}"))
-                        .collect::<Vec<_>>()
-                        .join(","),
-                );
-            }
-            true
-        })
-        .unwrap();
-        rows
+        rows_of(path, Sharing::Alone, sql).unwrap()
     }
 
     #[test]

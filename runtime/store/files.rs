@@ -230,12 +230,7 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
 }
 
 fn back_up(from: &Path, to: &Path) -> Result<u64, StoreError> {
-    match fs::remove_file(to) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(StoreError::io("remove", to)(error));
-        }
-        _ => {}
-    }
+    remove_if_there(to)?;
     // Writable, because opening the WAL of a database that nobody else has open means to build its index.
     let source = Connection::open_with_flags(
         from,

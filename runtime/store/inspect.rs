@@ -311,6 +311,20 @@ fn escape(path: &Path) -> String {
     text
 }
 
+/// The rows of a query as text, for tests.
+#[cfg(test)]
+pub(crate) fn rows_of(path: &Path, sharing: Sharing, sql: &str) -> Result<Vec<String>, StoreError> {
+    let mut rows = Vec::new();
+    query(path, sharing, sql, never(), &mut |part| {
+        if let Part::Row(row) = part {
+            let values = row.iter().map(|v| format!("{v:?}"));
+            rows.push(values.collect::<Vec<_>>().join(","));
+        }
+        true
+    })?;
+    Ok(rows)
+}
+
 /// For readers that nothing interrupts.
 #[must_use]
 pub fn never() -> Interrupt {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
+use crate::files::beside;
 use crate::log::{CommitLog, Moment, replace_by};
 use crate::{Database, StoreError};
 
@@ -94,9 +95,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         for suffix in ["", "-wal", "-shm"] {
-            let mut name = self.0.as_os_str().to_owned();
-            name.push(suffix);
-            let _absent = fs::remove_file(PathBuf::from(name));
+            let _absent = fs::remove_file(beside(&self.0, suffix));
         }
     }
 }
@@ -169,7 +168,7 @@ pub(crate) fn overwrite(
         }))?;
         let _committing = file.committing.lock();
         replace_by(source, &mut target)?;
-        drop(log.commit(&file, frames.load(Ordering::Acquire), None, restored));
+        log.commit(&file, frames.load(Ordering::Acquire), None, restored);
         Ok(())
     })();
     let durable = replaced.map_err(failed).and_then(|()| log.wait_for(&file));

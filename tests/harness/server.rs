@@ -166,6 +166,20 @@ impl Server {
         &self.data
     }
 
+    /// The JSON that a path answers with; anything but a 200 fails the test.
+    #[track_caller]
+    pub fn get_json(&self, path: &str) -> serde_json::Value {
+        let answer = self.get(path);
+        assert_eq!(
+            answer.status,
+            200,
+            "{path}: {}\n{}",
+            answer.text(),
+            self.stderr()
+        );
+        answer.json().expect("JSON")
+    }
+
     pub fn send(&self, request: &Request) -> io::Result<Response> {
         request.send(self.address())
     }

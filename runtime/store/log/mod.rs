@@ -35,6 +35,7 @@ use std::time::{Duration, SystemTime};
 
 use parking_lot::{Condvar, Mutex, RwLock};
 
+use crate::files::beside;
 use crate::{Durability, StoreError};
 use format::Record;
 use history::History;
@@ -368,7 +369,7 @@ impl CommitLog {
         frame: u32,
         time_us: Option<u64>,
         restored: bool,
-    ) -> CommitTicket {
+    ) {
         let shared = &self.0.shared;
         let mut queue = shared.queue.lock();
         let time = time_us.unwrap_or_else(|| shared.next_time_us());
@@ -385,11 +386,6 @@ impl CommitLog {
         file.last_time_us.store(time, Ordering::Release);
         drop(queue);
         shared.arrived.notify_one();
-        CommitTicket(Some(Waiting {
-            log: self.clone(),
-            file: file.clone(),
-            number,
-        }))
     }
 
     /// A ticket for what `file` has committed so far.
@@ -758,9 +754,7 @@ impl Shared {
 }
 
 pub(crate) fn wal_path(path: &Path) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
+    beside(path, "-wal")
 }
 
 /// Microseconds since 1970.

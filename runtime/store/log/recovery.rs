@@ -19,6 +19,7 @@ use super::reader::{Scan, SegmentFile, scan};
 use super::segment::{self, Segment};
 use super::wal::WalHeader;
 use super::wal_path;
+use crate::files::beside;
 use crate::{StoreError, remove_if_there, sync_directory, template};
 
 pub(super) struct Recovered {
@@ -209,9 +210,7 @@ fn repair(path: &Path, redo: &Redo, scan: &Scan) -> Result<(), StoreError> {
             remove_if_there(&wal)?;
         }
     }
-    let mut shm = path.as_os_str().to_owned();
-    shm.push("-shm");
-    remove_if_there(Path::new(&shm)).map(drop)
+    remove_if_there(&beside(path, "-shm")).map(drop)
 }
 
 fn write_pages(path: &Path, redo: &Redo, segments: &[SegmentFile]) -> io::Result<()> {
