@@ -10,11 +10,10 @@ use deno_core::v8;
 use facetd_core::{
     AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
     LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
-    SocketEnd, Target, WorkerPort,
+    SocketEnd, Table, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -141,20 +140,22 @@ type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 pub struct IsolateState {
     pub inbox: Inbox,
     pub callbacks: RefCell<Option<Rc<Callbacks>>>,
-    pub contexts: RefCell<HashMap<u32, Context>>,
+    pub contexts: RefCell<Table<u32, Context>>,
     /// Context of each live object, by the key of its port.
-    pub objects: RefCell<HashMap<u64, u32>>,
-    pub events: RefCell<HashMap<u32, EventState>>,
-    pub calls: RefCell<HashMap<u32, Call>>,
+    pub objects: RefCell<Table<u64, u32>>,
+    pub events: RefCell<Table<u32, EventState>>,
+    pub calls: RefCell<Table<u32, Call>>,
     /// Handles of loaded workers that V8 has collected.
     pub collected_workers: Rc<Cell<u32>>,
     /// The context that exported each function or `RpcTarget`.
-    pub exports: RefCell<HashMap<u32, u32>>,
-    pub sockets: RefCell<HashMap<u32, OpenSocket>>,
+    pub exports: RefCell<Table<u32, u32>>,
+    pub sockets: RefCell<Table<u32, OpenSocket>>,
     /// Sockets that may not have been accepted or sent away yet, and their contexts.
     fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
     pub send_budget: SendBudget,
     next_id: Cell<u32>,
+    /// Numbers are given out for the second time: some may still be in use.
+    ids_were_used: Cell<bool>,
     outbox: RefCell<Vec<(u32, Waits, Held)>>,
     /// The worker this isolate became.
     pub worker: RefCell<Option<Arc<dyn WorkerPort>>>,
@@ -184,6 +185,7 @@ impl IsolateState {
             fresh_sockets: RefCell::default(),
             send_budget: SendBudget::default(),
             next_id: Cell::new(0),
+            ids_were_used: Cell::new(false),
             outbox: RefCell::default(),
             worker: RefCell::default(),
             outbound: RefCell::default(),
@@ -198,8 +200,14 @@ impl IsolateState {
     /// A number no context, event or call of this isolate has; never 0.
     pub fn next_id(&self) -> u32 {
         loop {
-            let id = self.next_id.get().wrapping_add(1);
+            let (id, began_anew) = self.next_id.get().overflowing_add(1);
             self.next_id.set(id);
+            if began_anew {
+                self.ids_were_used.set(true);
+            }
+            if !self.ids_were_used.get() {
+                return id;
+            }
             let taken = id == 0
                 || self.contexts.borrow().contains_key(&id)
                 || self.events.borrow().contains_key(&id)

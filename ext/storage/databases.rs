@@ -3,9 +3,9 @@
 //! Owns: every connection and every cursor. JS holds cursors by number, so that closing a database
 //! closes what hangs on it. Called by the isolate at the end of each turn, to commit.
 
+use facetd_core::Table;
 use facetd_store::{CommitTicket, Cursor, Database, KvCursor, OpenOptions, StoreError};
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -46,7 +46,7 @@ static OPEN_ANYWHERE: AtomicUsize = AtomicUsize::new(0);
 
 #[derive(Default)]
 pub struct Databases {
-    open: RefCell<HashMap<u32, Database>>,
+    open: RefCell<Table<u32, Database>>,
     /// Contexts whose database was used in this turn.
     touched: RefCell<Vec<u32>>,
     /// Those of them that may have written something nobody called unconfirmed.
@@ -54,12 +54,12 @@ pub struct Databases {
     /// Commits of explicit transactions, which happened inside the turn.
     committed: RefCell<Vec<TurnCommit>>,
     /// Of databases that have or had an alarm since they were opened.
-    alarms: RefCell<HashMap<u32, Alarm>>,
+    alarms: RefCell<Table<u32, Alarm>>,
     /// Contexts whose alarm may have changed and is not committed.
     alarms_touched: RefCell<Vec<u32>>,
     /// Objects that reset themselves and want the alarm that runs not to be retried.
     alarms_abandoned: RefCell<Vec<u32>>,
-    cursors: RefCell<HashMap<u32, (u32, OpenCursor)>>,
+    cursors: RefCell<Table<u32, (u32, OpenCursor)>>,
     last_cursor: Cell<u32>,
     /// Collected while some cursor was in use.
     dropped: RefCell<Vec<u32>>,

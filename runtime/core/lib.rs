@@ -10,6 +10,7 @@ mod event;
 mod failure;
 mod gate;
 mod ids;
+mod inbox;
 mod limits;
 mod mailbox;
 mod output_gate;
@@ -29,12 +30,13 @@ pub use event::{
 pub use failure::{Failure, HostError};
 pub use gate::{Entered, InputGate, Ready, SectionId};
 pub use ids::{IdError, ObjectId, UniqueKey};
+pub use inbox::{Inbox, Messages};
 pub use limits::{
     ALARM_WALL_MS_MAX, CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX,
     Limits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
 };
 pub use mailbox::{
-    AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
+    AbortSignal, Completed, EventTarget, Message, Module, ModuleSource, WorkerBundle,
 };
 pub use output_gate::OutputGate;
 pub use ports::{
@@ -43,3 +45,6 @@ pub use ports::{
     TargetKind, WorkerCode, WorkerPort,
 };
 pub use socket::{Parcel, Received, SocketEnd, SocketMessage, socket_pair};
+
+/// A map by numbers that we gave out ourselves. Nobody outside can choose them, so the hash only has to be fast.
+pub type Table<K, V> = rustc_hash::FxHashMap<K, V>;

@@ -4,32 +4,10 @@ use crate::{
     Binding, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
     SectionId, Target, WorkerPort,
 };
-use futures::channel::mpsc;
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// The sending end of an isolate's mailbox.
-#[derive(Clone)]
-pub struct Inbox(mpsc::UnboundedSender<Message>);
-
-impl Inbox {
-    pub fn new() -> (Self, mpsc::UnboundedReceiver<Message>) {
-        let (sender, receiver) = mpsc::unbounded();
-        (Self(sender), receiver)
-    }
-
-    /// The isolate has ended, or is about to.
-    pub fn is_closed(&self) -> bool {
-        self.0.is_closed()
-    }
-
-    /// A message to an isolate that has ended is dropped, and with it its reply, which says so.
-    pub fn send(&self, message: Message) {
-        let _ended = self.0.unbounded_send(message);
-    }
-}
 
 #[allow(
     clippy::large_enum_variant,

@@ -1,8 +1,9 @@
 //! What other threads may do to an isolate: post to its mailbox, look at it, stop it.
 
 use deno_core::v8;
-use facetd_core::{Event, EventTarget, Failure, HostError, Inbox, Message, ObjectPort, Reply};
-use std::collections::HashMap;
+use facetd_core::{
+    Event, EventTarget, Failure, HostError, Inbox, Message, ObjectPort, Reply, Table,
+};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -39,13 +40,14 @@ pub struct Control {
     pub(crate) v8: OnceLock<v8::IsolateHandle>,
     /// The thread's CPU clock, for the watchdog to read.
     pub(crate) clock: OnceLock<libc::clockid_t>,
-    /// CPU time of the thread when the running turn may no longer run; 0: no turn runs.
-    pub(crate) turn_deadline_ns: AtomicU64,
-    /// What that deadline came from.
+    /// The number of the running turn; 0: none runs.
+    pub(crate) turn: AtomicU64,
+    /// CPU time the turn may use.
+    pub(crate) turn_budget_ns: AtomicU64,
+    /// What that came from.
     pub(crate) turn_limit_ms: AtomicU64,
     /// CPU time the event had used before this turn.
     pub(crate) turn_used_before_ns: AtomicU64,
-    pub(crate) turn_began_ns: AtomicU64,
     pub(crate) killed: Mutex<Option<Killed>>,
     /// Cheap to ask from SQLite's progress handler.
     pub(crate) stopping: AtomicBool,
@@ -57,10 +59,10 @@ pub struct Control {
     /// The running turn's object was aborted. Cheap to ask from SQLite's progress handler.
     pub(crate) interrupted: AtomicBool,
     /// Every event sent to this isolate that has no answer yet, and the object it is for (0: none).
-    in_flight: Mutex<HashMap<u64, (u64, Reply)>>,
+    in_flight: Mutex<Table<u64, (u64, Reply)>>,
     last_in_flight: AtomicU64,
     /// The objects that are in memory here, by the key of their port.
-    pub(crate) objects: Mutex<HashMap<u64, Arc<dyn ObjectPort>>>,
+    pub(crate) objects: Mutex<Table<u64, Arc<dyn ObjectPort>>>,
 }
 
 /// Whose turn runs.
@@ -78,10 +80,10 @@ impl Control {
             inbox,
             v8: OnceLock::new(),
             clock: OnceLock::new(),
-            turn_deadline_ns: AtomicU64::new(0),
+            turn: AtomicU64::new(0),
+            turn_budget_ns: AtomicU64::new(0),
             turn_limit_ms: AtomicU64::new(0),
             turn_used_before_ns: AtomicU64::new(0),
-            turn_began_ns: AtomicU64::new(0),
             killed: Mutex::new(None),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),

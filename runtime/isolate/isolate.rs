@@ -7,16 +7,14 @@ use crate::extensions::extensions;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::spin::Spin;
-use crate::turn::Payer;
+use crate::turn::{Payer, TurnClock};
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 use deno_web::BlobStoreTrait;
-use facetd_core::{Binding, Failure, Inbox, Limits, Message, WorkerBundle};
+use facetd_core::{Binding, Failure, Inbox, Limits, Message, Messages, WorkerBundle};
 use facetd_rpc::{Handle, IsolateState, deserialize};
 use facetd_storage::Databases;
 use facetd_store::CommitLog;
-use futures::StreamExt;
-use futures::channel::mpsc::UnboundedReceiver;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,18 +73,20 @@ pub(crate) struct Isolate {
     pub(crate) control: Arc<Control>,
     pub(crate) limits: Limits,
     pub(crate) log: CommitLog,
-    pub(crate) turn_began_ns: u64,
+    pub(crate) clock: TurnClock,
     /// Why the modules did not start: what every event gets.
     pub(crate) start_failure: Option<Failure>,
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
     builtins: v8::Global<v8::Object>,
+    /// Kept: asking the runtime for it makes a new handle each time.
+    pub(crate) main_context: v8::Global<v8::Context>,
     pub(crate) blobs: Arc<Blobs>,
     /// V8 calls into it until the runtime is dropped.
     memory: Box<memory::Watch>,
 }
 
-fn run(control: Arc<Control>, messages: UnboundedReceiver<Message>, options: IsolateOptions) {
+fn run(control: Arc<Control>, messages: Messages, options: IsolateOptions) {
     let clock = control.clock.set(watchdog::thread_clock());
     debug_assert!(clock.is_ok(), "one thread per control");
     watchdog::watch(&control);
@@ -143,6 +143,7 @@ impl Isolate {
         let set = control.v8.set(v8.thread_safe_handle());
         debug_assert!(set.is_ok(), "one V8 isolate per control");
         let builtins = start_script(&mut runtime);
+        let main_context = runtime.main_context();
         Self {
             runtime,
             state,
@@ -150,16 +151,17 @@ impl Isolate {
             control,
             limits: Limits::default(),
             log: options.log,
-            turn_began_ns: 0,
+            clock: TurnClock::default(),
             start_failure: None,
             last_reset: None,
             builtins,
+            main_context,
             blobs,
             memory,
         }
     }
 
-    async fn live(mut self, mut messages: UnboundedReceiver<Message>) {
+    async fn live(mut self, mut messages: Messages) {
         let failure = match self.become_worker(&mut messages).await {
             Ok(()) => self.serve(&mut messages).await,
             Err(failure) => failure,
@@ -173,11 +175,9 @@ impl Isolate {
     }
 
     /// The first message says which worker this is. `Err`: it will never be one, and why.
-    async fn become_worker(
-        &mut self,
-        messages: &mut UnboundedReceiver<Message>,
-    ) -> Result<(), Failure> {
-        match messages.next().await {
+    async fn become_worker(&mut self, messages: &mut Messages) -> Result<(), Failure> {
+        poll_fn(|cx| messages.poll_filled(cx)).await;
+        match messages.try_next() {
             Some(Message::Boot(bundle)) => {
                 self.boot(*bundle).await;
                 if self.is_condemned() {
@@ -191,7 +191,7 @@ impl Isolate {
     }
 
     /// Handles messages until the end; why it came, if nobody else says.
-    async fn serve(&mut self, messages: &mut UnboundedReceiver<Message>) -> Failure {
+    async fn serve(&mut self, messages: &mut Messages) -> Failure {
         let mut failure = Failure::disconnected();
         let mut eviction = Box::pin(tokio::time::sleep(Duration::MAX));
         let mut eviction_due: Option<Instant> = None;
@@ -200,7 +200,7 @@ impl Isolate {
             // What the runtime said when it was last polled, if nothing has run since.
             let mut idle: Option<bool> = None;
             loop {
-                let polled = self.handle_messages(cx, messages);
+                let polled = self.handle_messages(messages);
                 match polled {
                     Handled::Shutdown(why) => {
                         failure = why;
@@ -222,7 +222,7 @@ impl Isolate {
                 if self.is_condemned() {
                     return Poll::Ready(());
                 }
-                if matches!(polled, Handled::Some) || spin.again() {
+                if matches!(polled, Handled::Some) || spin.look(|| messages.is_filled()) {
                     continue; // there may be more
                 }
                 if idle {
@@ -241,6 +241,9 @@ impl Isolate {
                     eviction_due = None;
                     continue;
                 }
+                if messages.poll_filled(cx).is_ready() {
+                    continue;
+                }
                 return Poll::Pending;
             }
         })
@@ -252,23 +255,16 @@ impl Isolate {
         self.control.stopping.load(Ordering::Acquire) || self.state.condemned.borrow().is_some()
     }
 
-    fn handle_messages(
-        &mut self,
-        cx: &mut Context<'_>,
-        messages: &mut UnboundedReceiver<Message>,
-    ) -> Handled {
+    fn handle_messages(&mut self, messages: &mut Messages) -> Handled {
         let mut handled = Handled::None;
         for _ in 0..BATCH {
-            match messages.poll_next_unpin(cx) {
-                Poll::Ready(Some(Message::Shutdown { failure })) => {
-                    return Handled::Shutdown(failure);
-                }
-                Poll::Ready(Some(message)) => {
+            match messages.try_next() {
+                Some(Message::Shutdown { failure }) => return Handled::Shutdown(failure),
+                Some(message) => {
                     self.handle(message);
                     handled = Handled::Some;
                 }
-                Poll::Ready(None) => return Handled::Shutdown(Failure::disconnected()),
-                Poll::Pending => break,
+                None => break,
             }
             if self.is_condemned() {
                 break;
@@ -510,10 +506,10 @@ impl Isolate {
 
     /// The one order of teardown: refuse events, answer who waits, close databases, drop our handles
     /// on V8's objects, drop the runtime.
-    fn tear_down(self, failure: Failure, mut messages: UnboundedReceiver<Message>) {
+    fn tear_down(self, failure: Failure, mut messages: Messages) {
         self.control.stopping.store(true, Ordering::Release);
         messages.close();
-        while let Ok(message) = messages.try_recv() {
+        while let Some(message) = messages.try_next() {
             if let Message::Event { event, target, .. } = message {
                 if let facetd_core::EventTarget::Object(port) = target {
                     port.broken(failure.clone(), true);
@@ -556,12 +552,14 @@ impl Isolate {
         let Self {
             runtime,
             builtins,
+            main_context,
             state,
             databases,
             memory,
             ..
         } = self;
         drop(builtins);
+        drop(main_context);
         drop(databases);
         drop_runtime(runtime);
         drop(memory);

@@ -1,7 +1,7 @@
 //! Whether it pays to look for the next message a little longer before the thread sleeps.
 //!
 //! Two isolates that call each other wait for each other all the time, and waking a thread costs more than
-//! most calls. Never spins blindly: it yields the processor at each look, tries after waits that were so
+//! most calls. Never spins blindly: it yields the processor every microsecond or so, tries after waits that were so
 //! short that waking must have been most of them, and stops when trying did not help. Owns: one number.
 //! Called by: the isolate's loop, each time it has nothing to do.
 
@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 const LOOK: Duration = Duration::from_micros(50);
 /// A wait no longer than this, asleep, may have been mostly waking up: the other side's and our own.
 const NEAR: Duration = Duration::from_micros(150);
+/// Looks between two offers of the processor to others.
+const GLANCES: u32 = 16;
 /// So many near messages make it try.
 const SURE: u8 = 3;
 
@@ -22,14 +24,22 @@ pub(crate) struct Spin {
 }
 
 impl Spin {
-    /// There is nothing to do. True: look again.
-    pub(crate) fn again(&mut self) -> bool {
+    /// There is nothing to do. Looks a little longer if that promises something; true: `came` says that it did.
+    pub(crate) fn look(&mut self, came: impl Fn() -> bool) -> bool {
         let since = *self.idle_since.get_or_insert_with(Instant::now);
-        if self.confidence < SURE || since.elapsed() >= LOOK {
+        if self.confidence < SURE {
             return false;
         }
-        std::thread::yield_now();
-        true
+        while since.elapsed() < LOOK {
+            for _ in 0..GLANCES {
+                if came() {
+                    return true;
+                }
+                std::hint::spin_loop();
+            }
+            std::thread::yield_now();
+        }
+        false
     }
 
     /// Something came.
@@ -57,7 +67,7 @@ mod tests {
 
     fn spins(spin: &mut Spin) -> bool {
         spin.idle_since = None;
-        spin.again()
+        spin.look(|| true)
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Turns: every entry into JS, from the first instruction until its microtasks are drained.
 
+use crate::control::Killed;
 use crate::isolate::Isolate;
 use crate::watchdog::thread_cpu_ns;
 use deno_core::v8;
@@ -8,6 +9,7 @@ use facetd_rpc::IsolateState;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 /// Whose CPU time a turn uses.
 #[derive(Clone, Copy)]
@@ -23,6 +25,54 @@ pub(crate) enum Payer {
 
 const NS_PER_MS: u64 = 1_000_000;
 
+/// A turn no longer than this is taken to have used the processor all the time. Looking at the thread's CPU clock is a system
+/// call; most turns are shorter than ten of them.
+const SHORT: Duration = Duration::from_micros(50);
+/// After so many turns the clock is looked at all the same.
+const SHORT_TURNS_MAX: u64 = 64;
+
+/// CPU time of turns. One that follows a long one is measured exactly. The first long one after short ones is charged what the
+/// thread has used since the clock was last looked at, and never more than the time that passed.
+#[derive(Default)]
+pub(crate) struct TurnClock {
+    /// Turns begun so far.
+    turns: u64,
+    began: Option<Instant>,
+    /// The thread's CPU time when it was last looked at.
+    looked_ns: u64,
+    /// The last turn was long.
+    exact: bool,
+}
+
+impl TurnClock {
+    /// Returns the number of the turn.
+    fn begin(&mut self) -> u64 {
+        self.turns += 1;
+        if self.exact || self.turns.is_multiple_of(SHORT_TURNS_MAX) {
+            self.looked_ns = thread_cpu_ns();
+        }
+        self.began = Some(Instant::now());
+        self.turns
+    }
+
+    /// CPU time the turn has used, in nanoseconds.
+    fn end(&mut self) -> u64 {
+        let passed = self
+            .began
+            .take()
+            .map_or(Duration::ZERO, |began| began.elapsed());
+        let passed_ns = u64::try_from(passed.as_nanos()).unwrap_or(u64::MAX);
+        self.exact = passed > SHORT;
+        if !self.exact {
+            return passed_ns;
+        }
+        let now = thread_cpu_ns();
+        let used = now.saturating_sub(self.looked_ns);
+        self.looked_ns = now;
+        used.min(passed_ns)
+    }
+}
+
 impl Isolate {
     /// Runs `f` in the isolate, drains the microtasks, then does what the end of a turn asks for:
     /// commits, lets messages out, resets objects. `None`: the turn was terminated.
@@ -34,8 +84,7 @@ impl Isolate {
         let state = self.state.clone();
         self.begin(payer);
         let result = {
-            let context = self.runtime.main_context();
-            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), context);
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), &self.main_context);
             v8::tc_scope!(let scope, scope);
             let result = f(scope, &state);
             if !scope.is_execution_terminating() {
@@ -72,24 +121,21 @@ impl Isolate {
             Payer::Startup => (self.limits.startup_cpu_ms, 0),
             Payer::Isolate => (self.limits.cpu_ms, 0),
         };
+        let turn = self.clock.begin();
         let control = &self.control;
-        let now = thread_cpu_ns();
-        self.turn_began_ns = now;
-        let deadline = match limit_ms {
-            Some(limit_ms) => {
-                control.turn_limit_ms.store(limit_ms, Ordering::Release);
-                control
-                    .turn_used_before_ns
-                    .store(used_ns, Ordering::Release);
-                control.turn_began_ns.store(now, Ordering::Release);
-                // Even an event that has used all it may gets the moment it takes to notice.
-                now + (limit_ms * NS_PER_MS)
-                    .saturating_sub(used_ns)
-                    .max(NS_PER_MS)
-            }
-            None => 0,
-        };
-        control.turn_deadline_ns.store(deadline, Ordering::Release);
+        // Even an event that has used all it may gets the moment it takes to notice.
+        let budget = limit_ms.map_or(u64::MAX, |limit_ms| {
+            (limit_ms * NS_PER_MS)
+                .saturating_sub(used_ns)
+                .max(NS_PER_MS)
+        });
+        let limit_ms = limit_ms.unwrap_or(u64::MAX);
+        control.turn_limit_ms.store(limit_ms, Ordering::Relaxed);
+        control
+            .turn_used_before_ns
+            .store(used_ns, Ordering::Relaxed);
+        control.turn_budget_ns.store(budget, Ordering::Relaxed);
+        control.turn.store(turn, Ordering::Release);
     }
 
     /// True: the turn was interrupted, because its object was aborted from outside.
@@ -99,11 +145,19 @@ impl Isolate {
         if let (Payer::Event { context, .. }, Some(failure)) = (payer, aborted) {
             self.state.resets.borrow_mut().push((context, failure));
         }
-        self.control.turn_deadline_ns.store(0, Ordering::Release);
-        if let Payer::Event { event, .. } = payer {
-            let used = thread_cpu_ns().saturating_sub(self.turn_began_ns);
-            if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
-                event.cpu_used_ns += used;
+        self.control.turn.store(0, Ordering::Release);
+        let used_ns = self.clock.end();
+        if let Payer::Event { event, .. } = payer
+            && let Some(event) = self.state.events.borrow_mut().get_mut(&event)
+        {
+            event.cpu_used_ns += used_ns;
+            let limit_ms = self.control.turn_limit_ms.load(Ordering::Relaxed);
+            // Many short turns: the watchdog sees none of them twice.
+            if event.cpu_used_ns > limit_ms.saturating_mul(NS_PER_MS) {
+                self.control.kill(Killed::Cpu {
+                    limit_ms,
+                    used_ms: event.cpu_used_ns / NS_PER_MS,
+                });
             }
         }
         interrupted

@@ -1,7 +1,7 @@
 //! One thread that watches the CPU time of every isolate's running turn.
 //!
-//! A tick costs nothing where no turn runs. Dropped: a timer per turn, which cost two system calls on
-//! the hot path; a turn now stores four numbers.
+//! A tick costs nothing where no turn runs, and a turn stores four numbers. What it may use is counted from the first tick that
+//! sees it. Dropped: a timer per turn, and a look at the thread's CPU clock when it begins: each is a system call on the hot path.
 
 use crate::control::{Control, Killed};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-/// How late a kill may come.
+/// A kill comes up to two of them late.
 const TICK: Duration = Duration::from_millis(5);
 
 /// Set when an isolate has ended and its memory can go back to the system.
@@ -24,7 +24,14 @@ pub(crate) fn trim_soon() {
     TRIM.store(true, Ordering::Release);
 }
 
-static WATCHED: OnceLock<Mutex<Vec<Weak<Control>>>> = OnceLock::new();
+struct Watched {
+    control: Weak<Control>,
+    /// The turn that ran at the last tick, and the thread's CPU time then.
+    turn: u64,
+    seen_at_ns: u64,
+}
+
+static WATCHED: OnceLock<Mutex<Vec<Watched>>> = OnceLock::new();
 
 /// Watches `control` until it is dropped.
 pub(crate) fn watch(control: &Arc<Control>) {
@@ -35,7 +42,11 @@ pub(crate) fn watch(control: &Arc<Control>) {
             .expect("the operating system gives one more thread");
         Mutex::new(Vec::new())
     });
-    watched.lock().push(Arc::downgrade(control));
+    watched.lock().push(Watched {
+        control: Arc::downgrade(control),
+        turn: 0,
+        seen_at_ns: 0,
+    });
 }
 
 fn run() {
@@ -50,50 +61,57 @@ fn run() {
         let Some(watched) = WATCHED.get() else {
             continue;
         };
-        watched.lock().retain(|control| match control.upgrade() {
-            Some(control) => {
-                check(&control);
-                true
-            }
-            None => false,
-        });
+        watched
+            .lock()
+            .retain_mut(|watched| match watched.control.upgrade() {
+                Some(control) => {
+                    watched.check(&control);
+                    true
+                }
+                None => false,
+            });
     }
 }
 
 /// How long a killed isolate may take to come back from its code.
 const GRACE: Duration = Duration::from_secs(1);
 
-fn check(control: &Control) {
-    if control.stopping.load(Ordering::Acquire) {
-        let overdue = control
-            .killed_at
-            .lock()
-            .is_some_and(|at| at.elapsed() >= GRACE);
-        // Its thread says that the turn is over before it tears down: then it did come back.
-        let in_turn = control.turn_deadline_ns.load(Ordering::Acquire) != 0;
-        if overdue && in_turn && !control.ended.load(Ordering::Acquire) {
-            *control.killed_at.lock() = None;
-            control.abandon();
+impl Watched {
+    fn check(&mut self, control: &Control) {
+        let turn = control.turn.load(Ordering::Acquire);
+        if control.stopping.load(Ordering::Acquire) {
+            let overdue = control
+                .killed_at
+                .lock()
+                .is_some_and(|at| at.elapsed() >= GRACE);
+            // Its thread says that the turn is over before it tears down: then it did come back.
+            if overdue && turn != 0 && !control.ended.load(Ordering::Acquire) {
+                *control.killed_at.lock() = None;
+                control.abandon();
+            }
+            return;
         }
-        return;
-    }
-    let deadline = control.turn_deadline_ns.load(Ordering::Acquire);
-    if deadline == 0 || control.ended.load(Ordering::Acquire) {
-        return;
-    }
-    let Some(clock) = control.clock.get() else {
-        return;
-    };
-    let Some(now) = cpu_ns(*clock) else { return };
-    // The turn may have ended since the deadline was read: then another, or 0, stands there.
-    if now >= deadline && control.turn_deadline_ns.load(Ordering::Acquire) == deadline {
-        let in_turn = now.saturating_sub(control.turn_began_ns.load(Ordering::Acquire));
-        let used = control.turn_used_before_ns.load(Ordering::Acquire) + in_turn;
+        if turn == 0 || control.ended.load(Ordering::Acquire) {
+            return;
+        }
+        let Some(now) = control.clock.get().and_then(|clock| cpu_ns(*clock)) else {
+            return;
+        };
+        if turn != self.turn {
+            (self.turn, self.seen_at_ns) = (turn, now);
+            return;
+        }
+        let used = now.saturating_sub(self.seen_at_ns);
+        let budget = control.turn_budget_ns.load(Ordering::Acquire);
+        let before = control.turn_used_before_ns.load(Ordering::Acquire);
         let limit_ms = control.turn_limit_ms.load(Ordering::Acquire);
-        control.kill(Killed::Cpu {
-            limit_ms,
-            used_ms: used / 1_000_000,
-        });
+        // The turn may have ended since it was looked at: then another, or 0, stands there, and those are its numbers.
+        if used >= budget && control.turn.load(Ordering::Acquire) == turn {
+            control.kill(Killed::Cpu {
+                limit_ms,
+                used_ms: (before + used) / 1_000_000,
+            });
+        }
     }
 }
 
