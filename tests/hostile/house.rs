@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::harness::{Project, Request, Server, process};
 
 /// Nothing asked here takes longer, unless it hangs.
-pub const ANSWER_MAX: Duration = Duration::from_secs(10);
+pub const ANSWER_MAX: Duration = Duration::from_secs(60);
 /// What a server uses on top of the memory its isolates are allowed.
 pub const RSS_SLACK_MIB: u64 = 400;
 
