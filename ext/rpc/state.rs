@@ -9,8 +9,8 @@ use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
     AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
-    LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
-    SocketEnd, Table, Target, WorkerPort,
+    LogSink, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget, SocketEnd,
+    Table, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -135,7 +135,24 @@ enum Waits {
     ForAll,
 }
 
-type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+/// What leaves the isolate when the turn is over. Calls and answers, which most turns consist of, need no allocation.
+enum Outgoing {
+    Event(Arc<dyn Target>, Event),
+    Answer(Reply, Outcome),
+    Other(Box<dyn FnOnce(Result<(), Failure>) + Send>),
+}
+
+impl Outgoing {
+    /// `durable`: whether the writes it could reveal are on disk.
+    fn leave(self, durable: Result<(), Failure>) {
+        match (self, durable) {
+            (Self::Event(target, event), Ok(())) => target.send(event),
+            (Self::Event(_, event), Err(failure)) => event.reply.send(Err(failure)),
+            (Self::Answer(reply, outcome), durable) => reply.send(durable.and(outcome)),
+            (Self::Other(message), durable) => message(durable),
+        }
+    }
+}
 
 pub struct IsolateState {
     pub inbox: Inbox,
@@ -156,7 +173,9 @@ pub struct IsolateState {
     next_id: Cell<u32>,
     /// Numbers are given out for the second time: some may still be in use.
     ids_were_used: Cell<bool>,
-    outbox: RefCell<Vec<(u32, Waits, Held)>>,
+    outbox: RefCell<Vec<(u32, Waits, Outgoing)>>,
+    /// The outbox of the last turn, for its room.
+    emptied_outbox: RefCell<Vec<(u32, Waits, Outgoing)>>,
     /// The worker this isolate became.
     pub worker: RefCell<Option<Arc<dyn WorkerPort>>>,
     pub outbound: RefCell<Option<Arc<dyn Target>>>,
@@ -187,6 +206,7 @@ impl IsolateState {
             next_id: Cell::new(0),
             ids_were_used: Cell::new(false),
             outbox: RefCell::default(),
+            emptied_outbox: RefCell::default(),
             worker: RefCell::default(),
             outbound: RefCell::default(),
             log: RefCell::default(),
@@ -248,9 +268,12 @@ impl IsolateState {
         context: u32,
         message: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) {
-        self.outbox
-            .borrow_mut()
-            .push((context, Waits::ForConfirmed, Box::new(message)));
+        self.leaves_later(context, Outgoing::Other(Box::new(message)));
+    }
+
+    fn leaves_later(&self, context: u32, outgoing: Outgoing) {
+        let message = (context, Waits::ForConfirmed, outgoing);
+        self.outbox.borrow_mut().push(message);
     }
 
     /// Something to be told once all writes are durable, this turn's and unconfirmed ones included.
@@ -259,21 +282,33 @@ impl IsolateState {
         context: u32,
         message: impl FnOnce(Result<(), Failure>) + Send + 'static,
     ) {
+        let message = Outgoing::Other(Box::new(message));
         self.outbox
             .borrow_mut()
-            .push((context, Waits::ForAll, Box::new(message)));
+            .push((context, Waits::ForAll, message));
     }
 
     /// Lets the messages of the turn go, each through the gate of the object that sent it.
     pub fn flush_outbox(&self) {
-        let messages = std::mem::take(&mut *self.outbox.borrow_mut());
-        for (context, waits, message) in messages {
+        if self.outbox.borrow().is_empty() {
+            return;
+        }
+        // Whoever is dropped or told here may send in its turn, and that is for the next flush.
+        let mut messages = self
+            .outbox
+            .replace(std::mem::take(&mut *self.emptied_outbox.borrow_mut()));
+        for (context, waits, message) in messages.drain(..) {
             match (self.output_gate(context), waits) {
-                (Some(gate), Waits::ForConfirmed) => gate.send(message),
-                (Some(gate), Waits::ForAll) => gate.when_durable(message),
-                (None, _) => message(Ok(())),
+                (Some(gate), Waits::ForConfirmed) => {
+                    gate.send(move |durable| message.leave(durable))
+                }
+                (Some(gate), Waits::ForAll) => {
+                    gate.when_durable(Box::new(move |durable| message.leave(durable)));
+                }
+                (None, _) => message.leave(Ok(())),
             }
         }
+        *self.emptied_outbox.borrow_mut() = messages;
     }
 
     pub fn output_gate(&self, context: u32) -> Option<Arc<OutputGate>> {
@@ -368,24 +403,14 @@ impl IsolateState {
             self.calls.borrow_mut().remove(&call);
             return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
         };
-        let inbox = self.inbox.clone();
-        let mut outgoing = self.event_completing(kind, call, &inbox);
+        let mut outgoing = self.event_completing(kind, call);
         outgoing.charge = Some(charge);
-        self.send_later(context, move |durable| match durable {
-            Ok(()) => target.send(outgoing),
-            Err(failure) => outgoing.reply.send(Err(failure)),
-        });
+        self.leaves_later(context, Outgoing::Event(target, outgoing));
         Ok(())
     }
 
-    fn event_completing(&self, kind: EventKind, call: u32, inbox: &Inbox) -> Event {
-        let inbox = inbox.clone();
-        let mut event = Event::new(kind, move |outcome: Outcome| {
-            inbox.send(Message::Completed {
-                call,
-                with: Completed::Outcome(outcome),
-            });
-        });
+    fn event_completing(&self, kind: EventKind, call: u32) -> Event {
+        let mut event = Event::with_reply(kind, self.inbox.completing(call));
         let abort = facetd_core::AbortSignal::default();
         if let Some(begun) = self.calls.borrow_mut().get_mut(&call) {
             begun.stop = Some(abort.clone());
@@ -401,9 +426,7 @@ impl IsolateState {
             None => None,
         };
         if let Some((context, reply)) = reply {
-            self.send_later(context, move |durable| {
-                reply.send(durable.and(outcome));
-            });
+            self.leaves_later(context, Outgoing::Answer(reply, outcome));
         }
     }
 

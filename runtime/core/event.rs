@@ -171,25 +171,46 @@ pub enum Answer {
 
 pub type Outcome = Result<Answer, Failure>;
 
+/// Somebody who waits for many outcomes, and knows each by a number.
+pub trait Replies: Send + Sync {
+    fn reply(&self, number: u64, outcome: Outcome);
+}
+
 /// Where the outcome of one event goes. Dropped unanswered, it says that the target went away.
-pub struct Reply(Option<Box<dyn FnOnce(Outcome) + Send>>);
+pub struct Reply(Option<Way>);
+
+enum Way {
+    /// Costs no allocation: every call between isolates has one of these at either end.
+    Numbered(Arc<dyn Replies>, u64),
+    Once(Box<dyn FnOnce(Outcome) + Send>),
+}
 
 impl Reply {
     pub fn new(take: impl FnOnce(Outcome) + Send + 'static) -> Self {
-        Self(Some(Box::new(take)))
+        Self(Some(Way::Once(Box::new(take))))
+    }
+
+    pub fn numbered(to: Arc<dyn Replies>, number: u64) -> Self {
+        Self(Some(Way::Numbered(to, number)))
     }
 
     pub fn send(mut self, outcome: Outcome) {
-        if let Some(take) = self.0.take() {
-            take(outcome);
+        self.tell(outcome);
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        match self.0.take() {
+            Some(Way::Numbered(to, number)) => to.reply(number, outcome),
+            Some(Way::Once(take)) => take(outcome),
+            None => {}
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(take) = self.0.take() {
-            take(Err(Failure::disconnected()));
+        if self.0.is_some() {
+            self.tell(Err(Failure::disconnected()));
         }
     }
 }
@@ -213,9 +234,13 @@ pub struct Event {
 
 impl Event {
     pub fn new(kind: EventKind, reply: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self::with_reply(kind, Reply::new(reply))
+    }
+
+    pub fn with_reply(kind: EventKind, reply: Reply) -> Self {
         Self {
             kind,
-            reply: Reply::new(reply),
+            reply,
             abort: None,
             charge: None,
         }

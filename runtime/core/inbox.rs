@@ -4,7 +4,7 @@
 //! allocation nor a lock of its own, and it is woken only when it sleeps: a burst of messages is one wake-up. It can also
 //! look whether something has come without taking part in anything, which is what an isolate does before it sleeps.
 
-use crate::Message;
+use crate::{Completed, Message, Outcome, Replies, Reply};
 use futures::task::AtomicWaker;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,19 +61,40 @@ impl Inbox {
 
     /// A message to an isolate that has ended is dropped, and with it its reply, which says so.
     pub fn send(&self, message: Message) {
-        let mut queue = self.0.queue();
+        self.0.send(message);
+    }
+
+    /// Completes `call` with the outcome.
+    pub fn completing(&self, call: u32) -> Reply {
+        Reply::numbered(self.0.clone(), u64::from(call))
+    }
+}
+
+impl Shared {
+    fn send(&self, message: Message) {
+        let mut queue = self.queue();
         if queue.closed {
             drop(queue); // what is dropped may send in its turn
             drop(message);
             return;
         }
         queue.messages.push_back(message);
-        self.0.filled.store(true, Ordering::Release);
+        self.filled.store(true, Ordering::Release);
         drop(queue);
         // Either this sees that the receiver sleeps, or the receiver sees the message when it looks once more.
         std::sync::atomic::fence(Ordering::SeqCst);
-        if self.0.asleep.load(Ordering::Relaxed) && self.0.asleep.swap(false, Ordering::AcqRel) {
-            self.0.waker.wake();
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.waker.wake();
+        }
+    }
+}
+
+/// Outcomes of this isolate's calls.
+impl Replies for Shared {
+    fn reply(&self, call: u64, outcome: Outcome) {
+        if let Ok(call) = u32::try_from(call) {
+            let with = Completed::Outcome(outcome);
+            self.send(Message::Completed { call, with });
         }
     }
 }
@@ -132,7 +153,6 @@ impl Drop for Messages {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Completed;
     use futures::executor::block_on;
     use std::future::poll_fn;
     use std::sync::atomic::AtomicUsize;

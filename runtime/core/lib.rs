@@ -25,7 +25,7 @@ pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use budget::{Charge, SendBudget};
 pub use event::{
     AlarmAnswer, AlarmEvent, Answer, Capability, Event, EventKind, FacetDue, FetchRequest,
-    FetchResponse, Headers, Outcome, Payload, Reply, StreamSlot,
+    FetchResponse, Headers, Outcome, Payload, Replies, Reply, StreamSlot,
 };
 pub use failure::{Failure, HostError};
 pub use gate::{Entered, InputGate, Ready, SectionId};

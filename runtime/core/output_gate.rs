@@ -52,7 +52,7 @@ impl OutputGate {
     }
 
     /// Sends `message` as soon as every commit announced before it is durable.
-    pub fn send(&self, message: Held) {
+    pub fn send(&self, message: impl FnOnce(Result<(), Failure>) + Send + 'static) {
         let mut state = self.lock();
         if let Some(failure) = state.broken.clone() {
             message(Err(failure));
@@ -63,7 +63,7 @@ impl OutputGate {
             state.held.push_back(Waiting {
                 commit,
                 hold,
-                message,
+                message: Box::new(message),
             });
         }
     }
@@ -156,9 +156,7 @@ mod tests {
 
     fn send(gate: &OutputGate, log: &Log, n: u32) {
         let log = log.clone();
-        gate.send(Box::new(move |r| {
-            log.lock().expect("not poisoned").push((n, r.is_ok()))
-        }));
+        gate.send(move |r| log.lock().expect("not poisoned").push((n, r.is_ok())));
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use deno_core::v8;
 use facetd_core::{
-    Event, EventTarget, Failure, HostError, Inbox, Message, ObjectPort, Reply, Table,
+    Event, EventTarget, Failure, HostError, Inbox, Message, ObjectPort, Outcome, Replies, Reply,
+    Table,
 };
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -157,13 +158,17 @@ impl Control {
     fn track(self: &Arc<Self>, object: u64, reply: Reply) -> Reply {
         let number = self.last_in_flight.fetch_add(1, Ordering::Relaxed);
         self.in_flight.lock().insert(number, (object, reply));
-        let control = self.clone();
-        Reply::new(move |outcome| {
-            let tracked = control.in_flight.lock().remove(&number);
-            if let Some((_, reply)) = tracked {
-                reply.send(outcome);
-            }
-        })
+        Reply::numbered(self.clone(), number)
+    }
+}
+
+/// Answers of tracked events: to whoever still waits.
+impl Replies for Control {
+    fn reply(&self, number: u64, outcome: Outcome) {
+        let tracked = self.in_flight.lock().remove(&number);
+        if let Some((_, reply)) = tracked {
+            reply.send(outcome);
+        }
     }
 }
 
