@@ -8,7 +8,7 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
+    AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
     LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
     SocketEnd, Target, WorkerPort,
 };
@@ -17,6 +17,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The JS functions Rust calls. Set once, by the bootstrap script.
@@ -34,6 +35,7 @@ pub struct Callbacks {
     pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
+    pub too_long: v8::Global<v8::Function>,
 }
 
 /// What of its context an event is for.
@@ -93,8 +95,15 @@ pub struct EventState {
     /// It is an alarm, and which.
     pub alarm: Option<AlarmEvent>,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
-    /// Ends the event when its wall time is over; dropped with it.
+    /// Ends the event when its wall time is over, or the time of what it left to `waitUntil`; dropped with it.
     pub timer: Option<Timer>,
+    /// It is answered, and the timer is for what it left to `waitUntil`.
+    pub lingers: bool,
+    /// The call of this very isolate that it answers.
+    pub caller: Option<u32>,
+    /// It waits for nothing of its own: the contexts that went on when that was noticed, and may still settle what it
+    /// waits for.
+    pub stuck_while: Option<Vec<u32>>,
     /// Given back when JS has it.
     pub charge: Option<Charge>,
 }
@@ -139,6 +148,8 @@ enum Waits {
 type Held = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
 pub struct IsolateState {
+    /// Of no other isolate of this process, ever.
+    pub identity: u64,
     pub inbox: Inbox,
     pub callbacks: RefCell<Option<Rc<Callbacks>>>,
     pub contexts: RefCell<HashMap<u32, Context>>,
@@ -171,7 +182,9 @@ pub struct IsolateState {
 
 impl IsolateState {
     pub fn new(inbox: Inbox) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         Self {
+            identity: LAST.fetch_add(1, Ordering::Relaxed),
             inbox,
             callbacks: RefCell::default(),
             contexts: RefCell::default(),
@@ -383,6 +396,10 @@ impl IsolateState {
             begun.stop = Some(abort.clone());
         }
         event.abort = Some(abort);
+        event.caller = Some(Caller {
+            isolate: self.identity,
+            call,
+        });
         event
     }
 

@@ -51,6 +51,9 @@ const LOST = "WebSocket disconnected without sending Close frame.";
 const NOT_ACCEPTED =
   "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.";
 
+/** What the platform calls a socket where it is used by somebody else. */
+const NATIVE = "Native";
+
 const TYPES = ["open", "message", "close", "error"];
 
 /** Says to the constructor that the second argument is a handle. User code cannot name it. */
@@ -152,7 +155,7 @@ export class WebSocket extends EventTarget {
   // ---- sending
 
   accept(options) {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     if (options !== undefined && options !== null && typeof options !== "object" && typeof options !== "function") {
       throw new TypeError("Failed to execute 'accept' on 'WebSocket': parameter 1 is not of type 'AcceptOptions'.");
     }
@@ -180,7 +183,7 @@ export class WebSocket extends EventTarget {
         "Failed to execute 'send' on 'WebSocket': parameter 1 is not of type 'ArrayBuffer or ArrayBufferView or string'.",
       );
     }
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     const message = toWire(data);
     if (this.#isSilent()) return;
     if (this.#sentClose) throw new TypeError("Can't call WebSocket send() after close().");
@@ -188,7 +191,7 @@ export class WebSocket extends EventTarget {
   }
 
   close(code, reason) {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     const known = closeArguments(code, reason);
     if (this.#readyState === CONNECTING) {
       this.#closeEarly ??= known;
@@ -272,11 +275,11 @@ export class WebSocket extends EventTarget {
   // ---- looking
 
   get readyState() {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     return this.#readyState;
   }
   get bufferedAmount() {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     return op_socket_buffered(this.#number);
   }
   get url() {

@@ -200,6 +200,14 @@ impl fmt::Debug for Reply {
     }
 }
 
+/// Which call of which isolate an event answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Of no other isolate of this process, ever.
+    pub isolate: u64,
+    pub call: u32,
+}
+
 /// Something to be done by user code, and where its outcome goes.
 #[derive(Debug)]
 pub struct Event {
@@ -209,6 +217,8 @@ pub struct Event {
     pub abort: Option<AbortSignal>,
     /// What the sender pays for it until it is delivered.
     pub charge: Option<Charge>,
+    /// `None`: not sent by user code.
+    pub caller: Option<Caller>,
 }
 
 impl Event {
@@ -218,6 +228,7 @@ impl Event {
             reply: Reply::new(reply),
             abort: None,
             charge: None,
+            caller: None,
         }
     }
 }

@@ -1,0 +1,82 @@
+//! Which events can never be answered.
+//!
+//! A stateless event that waits for nothing of its own waits for code of another one that may settle a promise of it:
+//! as long as one of those that ran when it got stuck goes on, it may be answered. Code that itself waits for a stuck
+//! event goes nowhere. Objects do not count: they have no end.
+
+use facetd_rpc::IsolateState;
+use std::collections::{HashMap, HashSet};
+
+/// The events that are to be failed now. Notes with those that are stuck whom they wait for.
+pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
+    let mut events = state.events.borrow_mut();
+    let contexts = state.contexts.borrow();
+    let stateless = |context: u32| contexts.get(&context).is_some_and(|c| c.object.is_none());
+    let waiting: Vec<u32> = events
+        .iter()
+        .filter(|(_, event)| event.reply.is_some() && stateless(event.context))
+        .map(|(number, _)| *number)
+        .collect();
+    if waiting.is_empty() {
+        return Vec::new();
+    }
+    let calls = state.calls.borrow();
+    // The calls of each stateless context; those of events of callbacks count for the context they run in.
+    let mut calls_of: HashMap<u32, Vec<u32>> = HashMap::new();
+    for (number, call) in calls.iter() {
+        if stateless(call.context) {
+            calls_of.entry(call.context).or_default().push(*number);
+        }
+    }
+    let mut called_for: HashSet<u32> = calls.values().map(|call| call.event).collect();
+    called_for.extend(calls_of.keys());
+    // Somebody may call back, or a message may come.
+    let mut reachable: HashSet<u32> = state.exports.borrow().values().copied().collect();
+    reachable.extend(state.sockets.borrow().values().map(|socket| socket.context));
+
+    let mut stuck: HashSet<u32> = HashSet::new();
+    let mut blocked: HashSet<u32> = HashSet::new();
+    loop {
+        let before = stuck.len();
+        for number in &waiting {
+            let event = &events[number];
+            if stuck.contains(number) || reachable.contains(&event.context) {
+                continue;
+            }
+            let own = calls_of.get(&event.context);
+            let only_blocked = own.is_some_and(|own| own.iter().all(|call| blocked.contains(call)));
+            let none = own.is_none() && !called_for.contains(number);
+            if none || only_blocked {
+                stuck.insert(*number);
+                blocked.extend(event.caller);
+            }
+        }
+        if stuck.len() == before {
+            break;
+        }
+    }
+    let moving: HashSet<u32> = calls_of
+        .iter()
+        .filter(|(_, own)| own.iter().any(|call| !blocked.contains(call)))
+        .map(|(context, _)| *context)
+        .collect();
+    let mut hung = Vec::new();
+    for number in waiting {
+        let Some(event) = events.get_mut(&number) else {
+            continue;
+        };
+        if !stuck.contains(&number) {
+            event.stuck_while = None;
+            continue;
+        }
+        let others = event
+            .stuck_while
+            .get_or_insert_with(|| moving.iter().copied().collect());
+        others.retain(|context| moving.contains(context));
+        // Whoever waits for it is told by its failure.
+        if others.is_empty() && !calls_of.contains_key(&event.context) {
+            hung.push(number);
+        }
+    }
+    hung
+}
