@@ -433,6 +433,7 @@ pub fn op_timer_start(
         let sleeping = sleeping.abort_handle();
         stop.on_abort(move || sleeping.abort());
         begun.stop = Some(stop);
+        begun.is_timer = true;
     }
     call
 }

@@ -124,6 +124,7 @@ pub struct Call {
     pub section: Option<SectionId>,
     /// Stops a timer or gives up a call.
     pub stop: Option<facetd_core::AbortSignal>,
+    pub is_timer: bool,
 }
 
 /// The slot of a handle that JS may have let go of.
@@ -242,6 +243,7 @@ impl IsolateState {
                 event,
                 section,
                 stop: None,
+                is_timer: false,
             },
         );
         call

@@ -1,8 +1,8 @@
 //! Which events can never be answered.
 //!
 //! A stateless event that waits for nothing of its own waits for code of another one that may settle a promise of it:
-//! as long as one of those that ran when it got stuck goes on, it may be answered. Code that itself waits for a stuck
-//! event goes nowhere. Objects do not count: they have no end.
+//! as long as one of those that ran when it got stuck goes on, it may be answered. Whoever itself waits for a stuck
+//! event goes nowhere, even if it has set a timer not to wait for ever. Objects do not count: they have no end.
 
 use facetd_rpc::IsolateState;
 use std::collections::{HashMap, HashSet};
@@ -22,10 +22,11 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     }
     let calls = state.calls.borrow();
     // The calls of each stateless context; those of events of callbacks count for the context they run in.
-    let mut calls_of: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut calls_of: HashMap<u32, Vec<(u32, bool)>> = HashMap::new();
     for (number, call) in calls.iter() {
         if stateless(call.context) {
-            calls_of.entry(call.context).or_default().push(*number);
+            let own = calls_of.entry(call.context).or_default();
+            own.push((*number, call.is_timer));
         }
     }
     let mut called_for: HashSet<u32> = calls.values().map(|call| call.event).collect();
@@ -44,7 +45,7 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
                 continue;
             }
             let own = calls_of.get(&event.context);
-            let only_blocked = own.is_some_and(|own| own.iter().all(|call| blocked.contains(call)));
+            let only_blocked = own.is_some_and(|own| !goes_on(own, &blocked));
             let none = own.is_none() && !called_for.contains(number);
             if none || only_blocked {
                 stuck.insert(*number);
@@ -57,7 +58,7 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     }
     let moving: HashSet<u32> = calls_of
         .iter()
-        .filter(|(_, own)| own.iter().any(|call| !blocked.contains(call)))
+        .filter(|(_, own)| goes_on(own, &blocked))
         .map(|(context, _)| *context)
         .collect();
     let mut hung = Vec::new();
@@ -79,4 +80,12 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
         }
     }
     hung
+}
+
+/// Does a context get on that waits for these calls (and are they timers)?
+fn goes_on(calls: &[(u32, bool)], blocked: &HashSet<u32>) -> bool {
+    let waits_in_vain = calls.iter().any(|(call, _)| blocked.contains(call));
+    calls
+        .iter()
+        .any(|(call, is_timer)| !blocked.contains(call) && !(waits_in_vain && *is_timer))
 }

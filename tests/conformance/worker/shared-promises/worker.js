@@ -59,7 +59,7 @@ const probes = {
   awaitsResolved: async (env, ctx) => { await ctx.exports.Entry.makes("settled", "resolved"); return ctx.exports.Entry.awaits("settled"); },
   once: (env, ctx) => Promise.all([ctx.exports.Entry.once("single"), ctx.exports.Entry.once("single"), ctx.exports.Entry.once("single")]),
   onceLater: (env, ctx) => ctx.exports.Entry.once("single"),
-  waitsIdly: async (env, ctx) => { const waiting = caught(() => ctx.exports.Entry.waitsIdly("idle")); await until(() => kept.idle); await wait(5); await ctx.exports.Entry.settles("idle", 7); return short(await waiting); },
+  waitsForNobody: async (env, ctx) => short(await caught(() => ctx.exports.Entry.waitsIdly("idle"))),
   objectSettledByObject: async (env) => { const waiting = env.OBJ.getByName("a").waits(); await until(() => kept.ofObject); return [await env.OBJ.getByName("b").resolves(9), await waiting]; },
   objectSettledByRequest: async (env) => { kept.ofObject = undefined; const waiting = env.OBJ.getByName("a").waits(); await until(() => kept.ofObject); kept.ofObject(3); return waiting; },
   requestSettledByObject: async (env) => { kept.ofObject = undefined; const got = new Promise((resolve) => { kept.ofObject = resolve; }).then((v) => ["request got", v]); return [await env.OBJ.getByName("b").resolves(1), await got]; },
