@@ -32,6 +32,10 @@ export class Context {
   pending = new SafeSet();
   /** What to do when it ends. @type {Function[]} */
   atEnd = [];
+  /** Active timers: number to call. @type {Map<number, number> | undefined} */
+  timers = undefined;
+  /** Accepted WebSockets, by number, and how to forget one. @type {Map<number, Function> | undefined} */
+  sockets = undefined;
   /** Bodies on their way out, by the number of their pipe. @type {Set<number> | undefined} */
   pipes = undefined;
   /** Bodies that came in, by resource number; of a stateless event only. @type {number[] | undefined} */
@@ -54,6 +58,7 @@ export class Context {
       for (const rid of this.pipes) op_body_end(this.number, rid, this.isObject ? "the object was reset" : "the request was ended");
       this.pipes.clear();
     }
+    if (this.sockets !== undefined) for (const [number, forget] of this.sockets) forget(number);
     // Of an object's, the collector closes those that nobody has any more.
     if (this.bodies !== undefined) for (let i = 0; i < this.bodies.length; i++) core.tryClose(this.bodies[i]);
     for (let i = 0; i < this.atEnd.length; i++) this.atEnd[i]();

@@ -8,8 +8,8 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
-    LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
+    AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate,
+    Limits, LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
     SocketEnd, Target, WorkerPort,
 };
 use std::any::Any;

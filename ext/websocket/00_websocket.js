@@ -62,6 +62,10 @@ const kEnd = Symbol("end");
 /** Accepted sockets by the number Rust knows them by: they live as long as they are open. */
 const accepted = new SafeMap();
 
+function forgetSocket(number) {
+  accepted.delete(number);
+}
+
 // The inside of a socket, for the functions below. Set by the class.
 let take;
 let contextOf;
@@ -175,6 +179,7 @@ export class WebSocket extends EventTarget {
     this.#handle = undefined;
     this.#letGo = types.hold(this.#io);
     accepted.set(this.#number, this);
+    (this.#io.context.sockets ??= new SafeMap()).set(this.#number, forgetSocket);
   }
 
   send(data) {
@@ -218,6 +223,7 @@ export class WebSocket extends EventTarget {
     this.#readyState = readyState;
     this.#usedUp = true;
     if (!accepted.delete(this.#number)) return;
+    this.#io.context.sockets.delete(this.#number);
     op_socket_end(this.#number);
     this.#number = 0;
     this.#letGo();

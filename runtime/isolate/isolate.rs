@@ -228,6 +228,7 @@ impl Isolate {
                 }
                 if idle {
                     self.fail_hung_events();
+                    debug_assert_eq!(self.left_over(), None, "an event takes all it had along");
                 }
                 let now = Instant::now();
                 if eviction_due.is_none_or(|due| now >= due) {
@@ -361,6 +362,32 @@ impl Isolate {
         }
         self.after_turn(terminated);
         matches!(polled, Poll::Ready(Ok(())))
+    }
+
+    /// What is left of stateless events that are over, when none runs. For assertions.
+    fn left_over(&mut self) -> Option<String> {
+        let state = &self.state;
+        if !state.events.borrow().is_empty() || self.is_condemned() {
+            return None;
+        }
+        let contexts = state.contexts.borrow();
+        let stateless = contexts.values().filter(|c| c.object.is_none()).count();
+        // Calls of the isolate's own have no context: the chunks of a body that is written.
+        let mut calls: Vec<u32> = state.calls.borrow().values().map(|c| c.context).collect();
+        calls.retain(|context| *context != 0 && !contexts.contains_key(context));
+        let mut bodies = 0;
+        if contexts.is_empty() {
+            let op_state = self.runtime.op_state();
+            let op_state = op_state.borrow();
+            let names = op_state.resource_table.names();
+            bodies = names.filter(|(_, name)| name.starts_with("body")).count();
+        }
+        (stateless + calls.len() + bodies > 0).then(|| {
+            format!(
+                "{stateless} contexts, {} calls, {bodies} bodies",
+                calls.len()
+            )
+        })
     }
 
     /// A stateless event that waits while nothing can happen any more will never be answered.
