@@ -170,13 +170,11 @@ fn a_body_of_another_request_cannot_be_the_answer() {
         server.get("/read-kept").text(),
         "Cannot perform I/O on behalf of a different request. I/O objects (s"
     );
-    assert!(
+    wait_for("the log says why", SOON, || {
         server
             .stderr()
-            .contains("(I/O type: ReadableStreamSource>)"),
-        "the log says why: {}",
-        server.stderr()
-    );
+            .contains("(I/O type: ReadableStreamSource>)")
+    });
 }
 
 /// A debug build of the isolate asserts, whenever no event runs, that its tables have nothing of those that ran.

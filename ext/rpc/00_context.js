@@ -188,6 +188,11 @@ const waiting = new SafeMap();
 
 /** Notes that `io` waits for `call`. `done(kind, a, b, ...)` runs when it completes. */
 export function whenDone(io, call, done) {
+  // What runs on in a context that is over waits for nothing.
+  if (!io.context.alive) {
+    op_rpc_give_up(call);
+    return;
+  }
   io.context.pending.add(call);
   waiting.set(call, (...args) => {
     io.context.pending.delete(call);
