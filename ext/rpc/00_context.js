@@ -34,8 +34,10 @@ export class Context {
   atEnd = [];
   /** Active timers: number to call. @type {Map<number, number> | undefined} */
   timers = undefined;
-  /** Accepted WebSockets, by number, and how to forget one. @type {Map<number, Function> | undefined} */
+  /** Accepted WebSockets, by number. @type {Set<number> | undefined} */
   sockets = undefined;
+  /** Forgets one of them. */
+  forgetSocket = undefined;
   /** Bodies on their way out, by the number of their pipe. @type {Set<number> | undefined} */
   pipes = undefined;
   /** Bodies that came in, by resource number; of a stateless event only. @type {number[] | undefined} */
@@ -58,7 +60,7 @@ export class Context {
       for (const rid of this.pipes) op_body_end(this.number, rid, this.isObject ? "the object was reset" : "the request was ended");
       this.pipes.clear();
     }
-    if (this.sockets !== undefined) for (const [number, forget] of this.sockets) forget(number);
+    if (this.sockets !== undefined) for (const number of this.sockets) this.forgetSocket(number);
     // Of an object's, the collector closes those that nobody has any more.
     if (this.bodies !== undefined) for (let i = 0; i < this.bodies.length; i++) core.tryClose(this.bodies[i]);
     for (let i = 0; i < this.atEnd.length; i++) this.atEnd[i]();
@@ -81,14 +83,12 @@ export function requireIo() {
 
 // ---- what belongs to whom
 
-const ELSEWHERE = {
-  request: ["request", "request handler", "request's handler"],
-  object: ["Durable Object", "Durable Object", "Durable Object in the same isolate"],
-};
+const REQUEST = { what: "request", whose: "request handler", elsewhere: "request's handler" };
+const OBJECT = { what: "Durable Object", whose: "Durable Object", elsewhere: "Durable Object in the same isolate" };
 
 /** What is said of an I/O object that belongs to somebody else. `type`: what the platform calls it. */
 function foreign(here, type) {
-  const [what, whose, elsewhere] = here?.isObject ? ELSEWHERE.object : ELSEWHERE.request;
+  const { what, whose, elsewhere } = here?.isObject ? OBJECT : REQUEST;
   return new Error(
     `Cannot perform I/O on behalf of a different ${what}. I/O objects (such as streams, request/response bodies, and others) created in the context of one ${whose} cannot be accessed from a different ${elsewhere}. This is a limitation of Cloudflare Workers which allows us to improve overall performance. (I/O type: ${type})`,
   );
@@ -158,8 +158,9 @@ export function land(claim) {
 /** What has landed belongs to `home`; undefined: to nobody. */
 export function claimLanded(home) {
   if (landed.length === 0) return;
-  const all = landed.splice(0);
-  for (let i = 0; i < all.length; i++) all[i](home);
+  // No method of arrays: user code may have replaced it.
+  for (let i = 0; i < landed.length; i++) landed[i](home);
+  landed.length = 0;
 }
 
 /** A frame for a new event: nothing of whoever delivers it. */

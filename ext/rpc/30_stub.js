@@ -279,7 +279,7 @@ export class RpcStub {
     if (!passable) {
       throw new TypeError("RpcStubs can only wrap plain objects, functions, and RpcTarget derivatives.");
     }
-    return makeRpcStub(exportValue(value), { stubs: 0, home: currentContext() });
+    return makeRpcStub(exportValue(value, true), { stubs: 0, home: currentContext() });
   }
 }
 

@@ -196,6 +196,14 @@ class Event {
     this.#end(false);
   }
 
+  /** Nobody wants the answer any more: all that may still go on is what `waitUntil` holds. */
+  desert() {
+    if (this.answered || !this.owns) return;
+    this.answered = true;
+    disposeAll(this.borrowed);
+    this.over();
+  }
+
   /** Ends here and now. Does not return if it is the running code that ends. */
   cutOff(error) {
     const runs = currentContext() === this.io.context;
@@ -256,10 +264,13 @@ class Event {
   resolve(value) {
     if (this.answered) return;
     this.answered = true;
+    types.answering = true;
     try {
       inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, value);
     } catch (error) {
       op_rpc_answer_error(this.number, error, true);
+    } finally {
+      types.answering = false;
     }
     disposeAll(this.borrowed);
     this.over();
@@ -616,10 +627,15 @@ export function destroy(number) {
   object.io.context.end();
 }
 
-/** Called by Rust: whoever asked for the event has gone away. */
-export function cancel(number) {
+/**
+ * Called by Rust: whoever asked for the event has gone away. `byCode`: 1 if that was a call of a worker's. A client
+ * that leaves stops nothing; a caller that is over, or gave up, takes the stateless calls along that it made.
+ */
+export function cancel(number, byCode) {
   const event = running.get(number);
-  if (event?.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
+  if (event === undefined) return;
+  if (event.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
+  if (byCode === 1) event.desert();
 }
 
 // ---- boot

@@ -99,8 +99,8 @@ pub struct EventState {
     pub timer: Option<Timer>,
     /// It is answered, and the timer is for what it left to `waitUntil`.
     pub lingers: bool,
-    /// The call of this very isolate that it answers.
-    pub caller: Option<u32>,
+    /// The call that it answers, if it was sent by code.
+    pub caller: Option<Caller>,
     /// It waits for nothing of its own: the contexts that went on when that was noticed, and may still settle what it
     /// waits for.
     pub stuck_while: Option<Vec<u32>>,

@@ -30,7 +30,7 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
-const { ObjectDefineProperty, SafeMap, SafeWeakMap } = primordials;
+const { ObjectDefineProperty, SafeMap, SafeSet, SafeWeakMap } = primordials;
 const { addEventListener, dispatchEvent } = EventTarget.prototype;
 
 const CONNECTING = 0;
@@ -179,7 +179,9 @@ export class WebSocket extends EventTarget {
     this.#handle = undefined;
     this.#letGo = types.hold(this.#io);
     accepted.set(this.#number, this);
-    (this.#io.context.sockets ??= new SafeMap()).set(this.#number, forgetSocket);
+    const { context } = this.#io;
+    context.forgetSocket = forgetSocket;
+    (context.sockets ??= new SafeSet()).add(this.#number);
   }
 
   send(data) {

@@ -49,7 +49,10 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
             let none = own.is_none() && !called_for.contains(number);
             if none || only_blocked {
                 stuck.insert(*number);
-                blocked.extend(event.caller);
+                let caller = event
+                    .caller
+                    .filter(|caller| caller.isolate == state.identity);
+                blocked.extend(caller.map(|caller| caller.call));
             }
         }
         if stuck.len() == before {

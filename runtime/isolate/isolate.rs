@@ -290,7 +290,11 @@ impl Isolate {
             Message::Completed { call, with } => self.handle_completed(call, with),
             Message::Cancelled { event } => {
                 let cancel = self.state.callbacks().cancel.clone();
-                self.call_with_number(&cancel, event);
+                let by_code = {
+                    let events = self.state.events.borrow();
+                    events.get(&event).is_some_and(|e| e.caller.is_some())
+                };
+                self.call_with_numbers(&cancel, &[f64::from(event), f64::from(by_code)]);
             }
             Message::TimedOut { event } => {
                 let known = {

@@ -110,9 +110,7 @@ impl Isolate {
             keep,
             timer,
             lingers: false,
-            caller: caller
-                .filter(|caller| caller.isolate == self.state.identity)
-                .map(|caller| caller.call),
+            caller,
             stuck_while: None,
             charge,
         };
