@@ -90,5 +90,106 @@ fn goes_on(calls: &[(u32, bool)], blocked: &HashSet<u32>) -> bool {
     let waits_in_vain = calls.iter().any(|(call, _)| blocked.contains(call));
     calls
         .iter()
-        .any(|(call, is_timer)| !blocked.contains(call) && !(waits_in_vain && *is_timer))
+        .any(|(call, is_timer)| !(blocked.contains(call) || waits_in_vain && *is_timer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use facetd_core::{Caller, Inbox, Limits, Reply};
+    use facetd_rpc::{Context, EventState};
+
+    /// A stateless event and its context, which have the same number.
+    fn event(state: &IsolateState, caller: Option<u32>) -> u32 {
+        let number = state.next_id();
+        let context = Context { object: None };
+        state.contexts.borrow_mut().insert(number, context);
+        let event = EventState {
+            context: number,
+            reply: Some(Reply::new(|_outcome| {})),
+            limits: Limits::default(),
+            cpu_used_ns: 0,
+            sub_requests: 0,
+            alarm: None,
+            keep: None,
+            timer: None,
+            lingers: false,
+            caller: caller.map(|call| Caller {
+                isolate: state.identity,
+                call,
+            }),
+            stuck_while: None,
+            charge: None,
+        };
+        state.events.borrow_mut().insert(number, event);
+        number
+    }
+
+    fn timer(state: &IsolateState, event: u32) -> u32 {
+        let call = state.begin_call(event, event, 0);
+        if let Some(begun) = state.calls.borrow_mut().get_mut(&call) {
+            begun.is_timer = true;
+        }
+        call
+    }
+
+    const NONE: [u32; 0] = [];
+
+    fn state() -> IsolateState {
+        IsolateState::new(Inbox::new().0)
+    }
+
+    #[test]
+    fn who_waits_for_nothing_is_hung_and_who_waits_is_not() {
+        let state = state();
+        let stuck = event(&state, None);
+        assert_eq!(hung_events(&state), [stuck], "nobody is there to help it");
+        state.begin_call(stuck, stuck, 0);
+        assert_eq!(hung_events(&state), NONE, "its own call goes on");
+    }
+
+    #[test]
+    fn others_that_went_on_may_help_and_later_ones_do_not_count() {
+        let state = state();
+        let stuck = event(&state, None);
+        let other = event(&state, None);
+        let call = state.begin_call(other, other, 0);
+        assert_eq!(
+            hung_events(&state),
+            NONE,
+            "the other may settle its promise"
+        );
+        let later = event(&state, None);
+        state.begin_call(later, later, 0);
+        state.calls.borrow_mut().remove(&call);
+        state.events.borrow_mut().remove(&other);
+        assert_eq!(hung_events(&state), [stuck], "the other is over");
+    }
+
+    #[test]
+    fn whoever_waits_for_the_stuck_one_is_no_help_nor_is_their_timer() {
+        let state = state();
+        let outer = event(&state, None);
+        timer(&state, outer);
+        let middle = event(&state, Some(state.begin_call(outer, outer, 0)));
+        let stuck = event(&state, Some(state.begin_call(middle, middle, 0)));
+        assert_eq!(hung_events(&state), [stuck], "the others learn it from it");
+    }
+
+    #[test]
+    fn a_timer_of_an_uninvolved_request_may_help() {
+        let state = state();
+        event(&state, None);
+        let other = event(&state, None);
+        timer(&state, other);
+        assert_eq!(hung_events(&state), NONE);
+    }
+
+    #[test]
+    fn who_can_be_called_back_is_not_hung() {
+        let state = state();
+        let stuck = event(&state, None);
+        state.exports.borrow_mut().insert(1, stuck);
+        assert_eq!(hung_events(&state), NONE);
+    }
 }
