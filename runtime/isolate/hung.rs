@@ -4,23 +4,32 @@
 //! as long as one of those that ran when it got stuck goes on, it may be answered. Whoever itself waits for a stuck
 //! event goes nowhere, even if it has set a timer not to wait for ever. Objects do not count: they have no end.
 
-use facetd_rpc::IsolateState;
+use facetd_rpc::{Call, EventState, IsolateState};
 use std::collections::{HashMap, HashSet};
 
 /// The events that are to be failed now. Notes with those that are stuck whom they wait for.
 pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     let mut events = state.events.borrow_mut();
     let contexts = state.contexts.borrow();
+    let calls = state.calls.borrow();
     let stateless = |context: u32| contexts.get(&context).is_some_and(|c| c.object.is_none());
-    let waiting: Vec<u32> = events
-        .iter()
-        .filter(|(_, event)| event.reply.is_some() && stateless(event.context))
-        .map(|(number, _)| *number)
-        .collect();
-    if waiting.is_empty() {
+    let is_waiting = |event: &EventState| event.reply.is_some() && stateless(event.context);
+    // Asked whenever there is nothing to do: mostly, all of them wait for a call of their own.
+    let all_wait_for_calls = events.iter().all(|(number, event)| {
+        let own = |call: &Call| call.context == event.context || call.event == *number;
+        !is_waiting(event) || calls.values().any(own)
+    });
+    if all_wait_for_calls {
+        for event in events.values_mut() {
+            event.stuck_while = None;
+        }
         return Vec::new();
     }
-    let calls = state.calls.borrow();
+    let waiting: Vec<u32> = events
+        .iter()
+        .filter(|(_, event)| is_waiting(event))
+        .map(|(number, _)| *number)
+        .collect();
     // The calls of each stateless context; those of events of callbacks count for the context they run in.
     let mut calls_of: HashMap<u32, Vec<(u32, bool)>> = HashMap::new();
     for (number, call) in calls.iter() {
@@ -97,7 +106,7 @@ fn goes_on(calls: &[(u32, bool)], blocked: &HashSet<u32>) -> bool {
 mod tests {
     use super::*;
     use facetd_core::{Caller, Inbox, Limits, Reply};
-    use facetd_rpc::{Context, EventState};
+    use facetd_rpc::Context;
 
     /// A stateless event and its context, which have the same number.
     fn event(state: &IsolateState, caller: Option<u32>) -> u32 {
