@@ -30,6 +30,8 @@ export class Context {
   alive = true;
   /** Calls to give up when it ends. @type {Set<number>} */
   pending = new SafeSet();
+  /** Events that run here: all of an object's; of another event's context, calls to functions that it passed out. */
+  guests = 0;
   /** What to do when it ends. @type {Function[]} */
   atEnd = [];
   /** Active timers: number to call. @type {Map<number, number> | undefined} */

@@ -193,7 +193,7 @@ class Event {
       if (this.answered && this.#open === this.#waits && this.owns) op_event_linger(this.number);
       return;
     }
-    this.#end(false);
+    this.#end();
   }
 
   /** Nobody wants the answer any more: all that may still go on is what `waitUntil` holds. */
@@ -221,12 +221,13 @@ class Event {
       disposeAll(this.borrowed);
     }
     this.#open = 0;
-    this.#end(this.owns);
+    this.#end();
   }
 
-  #end(forced) {
+  #end() {
     running.delete(this.number);
-    if (forced) endGuests(this.io.context);
+    if (!this.owns) this.io.context.guests--;
+    else if (this.io.context.guests > 0) endGuests(this.io.context);
     this.host?.over();
     // Nobody may read on: a client whose body is held is never let go.
     if (this.body !== undefined) core.tryClose(this.body);
@@ -399,6 +400,7 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     io = { context: home ?? new Context(context, false), event: number, section: 0 };
   }
   claimLanded(io.context);
+  if (!owns) io.context.guests++;
   const event = new Event(number, io, owns);
   running.set(number, event);
   if (host !== undefined) {
@@ -624,7 +626,12 @@ export function destroy(number) {
   const object = objects.get(number);
   if (object === undefined) return;
   objects.delete(number);
-  object.io.context.end();
+  const { context } = object.io;
+  // Rust has answered for them.
+  if (context.guests > 0) {
+    for (const event of running.values()) if (event.io.context === context) running.delete(event.number);
+  }
+  context.end();
 }
 
 /**
