@@ -12,7 +12,12 @@ const { getAsyncContext, setAsyncContext } = core;
 const kEnv = Symbol("env");
 const kExports = Symbol("exports");
 
-function withValues(values, run) {
+function withValues(method, values, run) {
+  if (typeof run !== "function") {
+    throw new TypeError(
+      `Failed to execute '${method}' on 'EnvModule': parameter ${Reflect.ownKeys(values).length + 1} is not of type 'function'.`,
+    );
+  }
   const before = getAsyncContext();
   setAsyncContext({ __proto__: null, ...before, ...values });
   try {
@@ -24,7 +29,10 @@ function withValues(values, run) {
 
 /** An object that stands for the current `env` (or `exports`), whichever `withEnv` says it is. */
 function current(key, base) {
-  const target = () => getAsyncContext()?.[key] ?? base();
+  const target = () => {
+    const given = getAsyncContext()?.[key];
+    return (typeof given === "object" && given !== null) || typeof given === "function" ? given : base();
+  };
   return new Proxy({}, {
     get: (_t, name) => Reflect.get(target(), name),
     set: (_t, name, value) => Reflect.set(target(), name, value),
@@ -55,9 +63,9 @@ const workers = {
   env: current(kEnv, () => worker.env),
   exports: current(kExports, () => worker.ctxExports ?? {}),
   waitUntil,
-  withEnv: (env, run) => withValues({ [kEnv]: env }, run),
-  withExports: (exports, run) => withValues({ [kExports]: exports }, run),
-  withEnvAndExports: (env, exports, run) => withValues({ [kEnv]: env, [kExports]: exports }, run),
+  withEnv: (env, run) => withValues("withEnv", { [kEnv]: env }, run),
+  withExports: (exports, run) => withValues("withExports", { [kExports]: exports }, run),
+  withEnvAndExports: (env, exports, run) => withValues("withEnvAndExports", { [kEnv]: env, [kExports]: exports }, run),
   abortIsolate,
   cache: {},
   tracing,

@@ -10,11 +10,11 @@ import {
   op_object_reset,
   op_timer_start,
 } from "ext:core/ops";
-import { currentIo, forget, derivedFrame, inFrame, keepBusy, whenDone } from "ext:facetd_rpc/00_context.js";
+import { currentIo, forget, derivedFrame, inFrame, keepBusy, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { DurableObjectId, makeId } from "ext:facetd_rpc/05_ids.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { hooks, logError, requirePromise, worker } from "ext:facetd_rpc/40_events.js";
-import { makeStub, ObjectStub } from "ext:facetd_rpc/30_stub.js";
+import { makeOwnStub, ObjectStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectStorage, enterSection } from "ext:facetd_storage/00_storage.js";
 import "ext:facetd_storage/10_alarm.js";
 import { DurableObjectFacets, kDeleteAll } from "ext:facetd_facets/00_facets.js";
@@ -86,7 +86,9 @@ Object.defineProperty(DurableObjectNamespace.prototype, Symbol.toStringTag, {
 });
 
 function objectStub(namespace, id) {
-  const stub = makeStub(ObjectStub, op_namespace_object(namespace, id.toString(), id.name ?? null));
+  const { context } = requireIo();
+  const handle = op_namespace_object(namespace, id.toString(), id.name ?? null);
+  const stub = makeOwnStub(ObjectStub, handle, context, "OutgoingFactory");
   stub.id = id;
   stub.name = id.name;
   return stub;

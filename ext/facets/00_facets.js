@@ -12,7 +12,7 @@ import {
   op_facet_lookup,
   op_facet_start,
 } from "ext:core/ops";
-import { currentIo, derivedFrame, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { currentIo, frameOf, inFrame, keepBusy, requireOwn } from "ext:facetd_rpc/00_context.js";
 import { kHandle, kIsClass, kNotPassable } from "ext:facetd_rpc/10_clone.js";
 import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
@@ -24,6 +24,8 @@ const { SafeMap } = primordials;
 
 const NAME_BYTES_MAX = 256;
 const DEPTH_MAX = 4;
+/** What the platform calls `ctx.facets` where it is used by somebody else. */
+const MANAGER = "FacetManager";
 
 /** The method `deleteAll()` of storage calls. */
 export const kDeleteAll = Symbol("deleteAll");
@@ -95,9 +97,13 @@ export class DurableObjectFacets {
       );
     }
     this.#callbacks.set(text, startCallback);
+    requireOwn(this.#io.context, MANAGER);
     // Nothing starts before the stub is used; from then on it belongs to one incarnation.
     let handle;
-    const stub = makeStub(ServiceStub, () => (handle ??= this.#attach(text, startCallback)));
+    const stub = makeStub(ServiceStub, () => {
+      requireOwn(this.#io.context, "OutgoingFactory");
+      return (handle ??= this.#attach(text, startCallback));
+    });
     Object.defineProperty(stub, kNotPassable, {
       value: "Stubs pointing to Durable Object facets are not serializable.",
     });
@@ -108,7 +114,7 @@ export class DurableObjectFacets {
     const [handle, start] = op_facet_lookup(this.#io.context.number, name, false);
     if (start !== undefined) {
       const io = currentIo() ?? this.#io;
-      const started = inFrame(derivedFrame({ ...io, context: this.#io.context }), async () => startCallback()).then(
+      const started = inFrame(frameOf({ ...io, context: this.#io.context }), async () => startCallback()).then(
         (options) => op_facet_start(start, ...startOptions(options)),
       ).catch((error) => op_facet_fail(start, error));
       keepBusy(this.#io, started);
@@ -139,18 +145,21 @@ export class DurableObjectFacets {
     const copy = reason instanceof Error || (typeof reason === "object" && reason !== null)
       ? reason
       : new Error(String(reason));
+    requireOwn(this.#io.context, MANAGER);
     op_facet_abort(this.#io.context.number, text, copy);
   }
 
   delete(name) {
     if (arguments.length < 1) throw wrongType("delete", 1, "string");
     const text = checkName(name);
+    requireOwn(this.#io.context, MANAGER);
     this.#callbacks.delete(text);
     op_facet_delete(this.#io.context.number, text);
   }
 
   clone(src, dst) {
     if (arguments.length < 2) throw wrongType("clone", 2, "string");
+    requireOwn(this.#io.context, MANAGER);
     op_facet_clone(this.#io.context.number, checkName(src), checkName(dst));
   }
 

@@ -13,10 +13,10 @@ import {
   op_rpc_dispose,
   op_rpc_outbound,
 } from "ext:core/ops";
-import { keepBusy, requireIo } from "ext:facetd_rpc/00_context.js";
+import { currentContext, keepBusy, requireIo, requireOwn } from "ext:facetd_rpc/00_context.js";
 import { kHandle, kIsClass } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
-import { DurableObjectClass, Fetcher, makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
+import { DurableObjectClass, Fetcher, makeOwnStub, makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { makeNamespace } from "ext:facetd_durable_object/00_durable_object.js";
 
 const CODE_BYTES_MAX = 64 << 20;
@@ -177,22 +177,27 @@ function outboundHandle(outbound) {
 
 /** Handles of the entry points taken from a worker stub. */
 const kTargets = Symbol("targets");
+/** What the platform calls a WorkerStub where it is used by somebody else. */
+const CHANNEL = "WorkerStubChannel";
 
 class WorkerStub {
   #handle;
+  #home = currentContext();
   constructor(key, handle) {
     if (key !== kKey) throw new TypeError("Illegal constructor");
     this.#handle = handle;
     Object.defineProperty(this, kTargets, { value: [] });
   }
   getEntrypoint(name, options) {
+    requireOwn(this.#home, CHANNEL);
     checkOptions("getEntrypoint", options);
     const limits = limitsOf(options?.limits, "EntrypointOptions");
     const target = op_loader_entrypoint(this.#handle, entryName(name), propsOf(options), limits);
     this[kTargets].push(target);
-    return makeStub(ServiceStub, target);
+    return makeOwnStub(ServiceStub, target, this.#home, "SubrequestChannel");
   }
   getDurableObjectClass(name, options) {
+    requireOwn(this.#home, CHANNEL);
     checkOptions("getDurableObjectClass", options);
     const limits = limitsOf(options?.limits, "EntrypointOptions");
     return new DurableObjectClass(

@@ -93,6 +93,7 @@ fn limits_from_js<'s>(
         wall_ms: at(3),
         storage_mb: at(4),
         startup_cpu_ms: None,
+        wait_until_ms: None,
     }
 }
 

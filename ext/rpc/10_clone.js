@@ -51,16 +51,21 @@ const NOT_PASSABLE = [
   "RpcStub cannot be serialized in this context.",
 ];
 
+function noop() {}
+
 /** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
 const exported = new SafeMap();
 let lastExport = 0;
 
-/** @returns a handle for a stub of `value`, which stays reachable until the last stub is gone. */
-export function exportValue(value) {
+/**
+ * @param {boolean} keeps whoever exports it stays alive while somebody has a stub of it; so it is with what is given as a
+ *   result. What is lent as an argument works as long as the lender is there.
+ * @returns a handle for a stub of `value`, which stays reachable until the last stub is gone
+ */
+export function exportValue(value, keeps = types.answering) {
   const number = ++lastExport;
   const io = currentIo();
-  // Whoever exported it stays alive while somebody has a stub of it.
-  exported.set(number, { value, io, letGo: types.hold(io) });
+  exported.set(number, { value, io, letGo: keeps ? types.hold(io) : noop });
   return op_rpc_export(number, io?.context.number ?? 0);
 }
 
@@ -83,7 +88,9 @@ export function release(number) {
 
 /** Set by the files that define the types: clone must know them, they must know clone. */
 export const types = {
-  hold: () => () => {},
+  hold: () => noop,
+  /** A result is being written, not the arguments of a call. */
+  answering: false,
   AbortSignal: undefined,
   stored: [],
   RpcTarget: undefined,

@@ -2,7 +2,9 @@
 // API: https://developers.cloudflare.com/workers/runtime-apis/response/#methods
 
 import { core, primordials } from "ext:core/mod.js";
+import { giveTo, homeOf, isForeign } from "ext:facetd_rpc/00_context.js";
 import { override, reworded } from "ext:facetd_rpc/16_overlay.js";
+import { requireOwnBody } from "ext:facetd_rpc/17_ownership.js";
 
 const {
   JSONParse,
@@ -101,7 +103,8 @@ const toBody = webidl.converters["BodyInit_DOMString?"];
 webidl.converters["BodyInit_DOMString?"] = (value, ...rest) => {
   if (typeof value === "string" || !isReadableStream(value)) return toBody(value, ...rest);
   checkStream(value);
-  return bytesOfStreams.get(value) ?? value;
+  // Somebody else's is not taken along unseen.
+  return isForeign(homeOf(value)) ? value : bytesOfStreams.get(value) ?? value;
 };
 
 /** Throws if `stream` cannot become a body. */
@@ -119,6 +122,7 @@ export function checkStream(stream) {
 // ---- reading
 
 async function read(body, self, method) {
+  requireOwnBody(self, body);
   const stream = body?.streamOrStatic;
   if (isReadableStream(stream) && isReadableStreamLocked(stream) && !isReadableStreamDisturbed(stream)) {
     throw new TypeError("This ReadableStream is currently locked to a reader.");
@@ -159,6 +163,15 @@ export function overrideReaders(prototype, innerOf) {
     },
     text() {
       return readText(innerOf(this)?.body, this, text);
+    },
+  });
+  const { get: getBody } = ObjectGetOwnPropertyDescriptor(prototype, "body");
+  override(prototype, {
+    get body() {
+      const stream = ReflectApply(getBody, this, []);
+      // The stream of a text or of bytes, made just now.
+      if (stream !== null && homeOf(stream) === undefined && bytesOfStreams.has(stream)) giveTo(stream, homeOf(this));
+      return stream;
     },
   });
   delete prototype.textStream;

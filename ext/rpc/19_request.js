@@ -4,6 +4,8 @@
 import { core, primordials } from "ext:core/mod.js";
 import { override, readOnly, requireNew, reworded, takeOver } from "ext:facetd_rpc/16_overlay.js";
 import { HEADER_TEXTS, isHeadersInit } from "ext:facetd_rpc/17_headers.js";
+import { requireContext } from "ext:facetd_rpc/00_context.js";
+import { giveBodyTo, homeOfBody, requireOwnBody, shareBody } from "ext:facetd_rpc/17_ownership.js";
 import { checkStream, CLONE_TEXTS, isReadableStream, knownLengths, overrideReaders } from "ext:facetd_rpc/18_body.js";
 
 const {
@@ -96,6 +98,9 @@ export function makeRequest(input, init, where, newTarget = Request) {
   if (given.body === undefined && from?.body?.unusable()) {
     throw new TypeError("Cannot reconstruct a Request with a used body.");
   }
+  // Whose the body is that is taken over from `input`.
+  const home = given.body === undefined && from?.body ? homeOfBody(input, from.body) : undefined;
+  if (home !== undefined) requireOwnBody(input, from.body);
   const method = given.method ?? from?.method ?? "GET";
   if ((method === "GET" || method === "HEAD") && (given.body ?? from?.body ?? null) !== null) {
     throw new TypeError("Request with a GET or HEAD method cannot have a body.");
@@ -111,6 +116,8 @@ export function makeRequest(input, init, where, newTarget = Request) {
   inner.cfText = given.cf ?? (from === undefined ? undefined : cfText(from));
   // What user code gave as a stream can be sent once, even if its length is known.
   if (isReadableStream(given.body)) inner.body.length = knownLengths.get(given.body) ?? null;
+  else if (given.body !== undefined) giveBodyTo(request, inner.body, requireContext());
+  else if (home !== undefined) giveBodyTo(request, inner.body, home);
   return request;
 }
 
@@ -130,12 +137,16 @@ export function cfText(inner) {
 const { clone } = Base.prototype;
 override(Base.prototype, {
   clone() {
+    const body = innerOf(this)?.body;
+    requireOwnBody(this, body);
+    const home = body ? homeOfBody(this, body) : undefined;
     let copy;
     try {
       copy = ReflectApply(clone, this, []);
     } catch (error) {
       throw reworded(error, CLONE_TEXTS);
     }
+    shareBody(home, this, body, copy, toInnerRequest(copy).body);
     toInnerRequest(copy).cfText = cfText(toInnerRequest(this));
     return copy;
   },

@@ -3,6 +3,8 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { override, readOnly, reworded } from "ext:facetd_rpc/16_overlay.js";
+import { giveTo, requireContext } from "ext:facetd_rpc/00_context.js";
+import { homeOfBody, requireOwnBody, shareBody } from "ext:facetd_rpc/17_ownership.js";
 import { CLONE_TEXTS, overrideReaders } from "ext:facetd_rpc/18_body.js";
 
 const { Number, ObjectPrototypeIsPrototypeOf, RangeError, ReflectApply, TypeError } = primordials;
@@ -22,17 +24,21 @@ override(Response, {
     if (arguments.length === 0) {
       throw new TypeError("Failed to execute 'json' on 'Response': parameter 1 is not of type 'Value'.");
     }
+    const home = requireContext();
+    let response;
     try {
-      return ReflectApply(json, this, [value, init]);
+      response = ReflectApply(json, this, [value, init]);
     } catch (error) {
       if (error?.message !== "Value is not JSON serializable") throw error;
       // What has no JSON is sent as the word.
-      const response = ReflectApply(json, this, [null, init]);
+      response = ReflectApply(json, this, [null, init]);
       toInnerResponse(response).body = new InnerBody({ body: "undefined", consumed: false });
-      return response;
     }
+    giveTo(response, home);
+    return response;
   },
   redirect(url, status = 302) {
+    requireContext();
     if (arguments.length === 0) {
       throw new TypeError("Failed to execute 'redirect' on 'Response': parameter 1 is not of type 'string'.");
     }
@@ -52,8 +58,13 @@ override(Response, {
 const { clone } = Response.prototype;
 override(Response.prototype, {
   clone() {
+    const body = innerOf(this)?.body;
+    requireOwnBody(this, body);
+    const home = body ? homeOfBody(this, body) : undefined;
     try {
-      return ReflectApply(clone, this, []);
+      const copy = ReflectApply(clone, this, []);
+      shareBody(home, this, body, copy, toInnerResponse(copy).body);
+      return copy;
     } catch (error) {
       throw reworded(error, CLONE_TEXTS);
     }

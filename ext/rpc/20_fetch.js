@@ -1,12 +1,13 @@
 // Requests, responses and bodies on their way out of and into an isolate.
 // API: https://developers.cloudflare.com/workers/runtime-apis/fetch/
 
-import { core } from "ext:core/mod.js";
+import { core, primordials } from "ext:core/mod.js";
 import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
 import { types, unsupported } from "ext:facetd_rpc/10_clone.js";
-import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
+import { currentContext, currentIo, forget, giveTo, homeOf, land, noteBody, requireIo, requireOwn, whenDone } from "ext:facetd_rpc/00_context.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { Headers } from "ext:facetd_rpc/17_headers.js";
+import { giveBodyTo, requireOwnBody, SOURCE } from "ext:facetd_rpc/17_ownership.js";
 import { knownLengths, USED_TWICE } from "ext:facetd_rpc/18_body.js";
 import { cfText, makeRequest, Request } from "ext:facetd_rpc/19_request.js";
 import { Response } from "ext:facetd_rpc/19_response.js";
@@ -21,6 +22,9 @@ const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, 
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { atob } = core.loadExtScript("ext:deno_web/05_base64.js");
 const { Blob, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
+
+// Its methods stay what they are, whatever user code does to Set.
+const { SafeSet } = primordials;
 
 const REDIRECTS_MAX = 20;
 
@@ -56,6 +60,8 @@ function streamToWire(io, stream, length) {
 async function pump(io, stream, rid) {
   const reader = stream.getReader();
   const context = io.context.number;
+  const pipes = (io.context.pipes ??= new SafeSet());
+  pipes.add(rid);
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -79,15 +85,18 @@ async function pump(io, stream, rid) {
   } catch (error) {
     op_body_end(context, rid, String(error?.message ?? error));
     throw error;
+  } finally {
+    pipes.delete(rid);
   }
 }
 
 /**
- * An inner body as Rust takes it: null, a string, bytes or a resource number.
+ * The inner body of a Request or Response as Rust takes it: null, a string, bytes or a resource number.
  * @returns {[any, Promise<void>?]}
  */
-export function bodyToWire(io, body) {
+export function bodyToWire(io, body, object) {
   if (body === null || body === undefined) return [null];
+  requireOwnBody(object, body);
   const raw = body.streamOrStatic;
   if (raw instanceof ReadableStream) return streamToWire(io, raw, body.length);
   if (raw.consumed) throw new TypeError(USED_TWICE);
@@ -110,7 +119,9 @@ export function requestFromWire(method, url, headers, body, cf) {
   const inner = newInnerRequest(method, url, () => pairs(headers), bodyFromWire(body), false);
   inner.redirectMode = "manual";
   inner.cfText = cf ?? undefined;
-  return fromInnerRequest(inner, "immutable");
+  const request = fromInnerRequest(inner, "immutable");
+  giveBodyTo(request, inner.body, currentContext());
+  return request;
 }
 
 export function responseFromWire(status, statusText, headers, body, url, redirected) {
@@ -118,14 +129,17 @@ export function responseFromWire(status, statusText, headers, body, url, redirec
   inner.headerList = pairs(headers);
   inner.body = nullBodyStatus(status) ? null : bodyFromWire(body);
   if (url !== undefined) inner.urlList = redirected ? [url, url] : [url];
-  return fromInnerResponse(inner, "immutable");
+  if (typeof body === "number") noteBody(currentContext(), body);
+  const response = fromInnerResponse(inner, "immutable");
+  giveBodyTo(response, inner.body, currentContext());
+  return response;
 }
 
 /** @returns {[number, string, string[], any, Promise<void>?]} status, text, headers, body, pump */
 export function responseToWire(io, response) {
   if (responseBodyUsed(response)) throw new TypeError(USED_TWICE);
   const inner = toInnerResponse(response);
-  const [body, pumped] = bodyToWire(io, inner.body);
+  const [body, pumped] = bodyToWire(io, inner.body, response);
   return [inner.status, inner.statusMessage, flatHeaders(inner.headerList), body, pumped];
 }
 
@@ -176,7 +190,7 @@ export async function fetchThrough(io, handleOf, input, init, kind = "Fetcher") 
   let headers = inner.headerList;
   const again = repeatable(inner.body);
   if (upgrade) headers = headers.map(([name, value]) => [name, /^upgrade$/i.test(name) ? "websocket" : value]);
-  let [body, pumped] = upgrade ? [null] : bodyToWire(io, inner.body);
+  let [body, pumped] = upgrade ? [null] : bodyToWire(io, inner.body, request);
   pumped?.catch(() => {});
   if (typeof body === "string") body = core.encode(body);
   const length = lengthOf(inner.body, body);
@@ -284,11 +298,19 @@ types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v])
 types.blobParts = (blob) => ({ type: blob.type, parts: [op_blob_bytes(getParts(blob))] });
 types.streamHandle = (stream) => {
   const io = requireIo();
+  requireOwn(homeOf(stream), SOURCE);
   const [rid, pumped] = streamToWire(io, stream);
   keepWhile(io, pumped);
   return rid;
 };
-types.reviveStream = (rid) => (typeof rid === "number" ? readableStreamForRid(rid) : new ReadableStream());
+types.reviveStream = (rid) => {
+  const stream = typeof rid === "number" ? readableStreamForRid(rid) : new ReadableStream();
+  land((home) => {
+    giveTo(stream, home);
+    if (typeof rid === "number") noteBody(home, rid);
+  });
+  return stream;
+};
 
 /** `[fields, body resource]`; undefined: it has a body and may not. */
 types.describeBody = (object, withBody) => {
@@ -303,10 +325,11 @@ types.describeBody = (object, withBody) => {
   if (inner.body === null || inner.body === undefined) return [fields];
   const io = currentIo() ?? requireIo();
   const raw = inner.body.streamOrStatic;
+  requireOwnBody(object, inner.body);
   if (raw instanceof ReadableStream ? raw.locked || isReadableStreamDisturbed(raw) : raw.consumed) {
     throw new TypeError("The ReadableStream has been locked to a reader.");
   }
-  const [body, pumped] = bodyToWire(io, inner.body);
+  const [body, pumped] = bodyToWire(io, inner.body, object);
   keepWhile(io, pumped);
   if (typeof body === "number") return [fields, body];
   fields.body = body;
@@ -316,15 +339,25 @@ types.reviveRequest = (fields, rid) => {
   const body = bodyFromWire(rid ?? bytes(fields.body));
   const inner = newInnerRequest(fields.method, fields.url, () => pairs(fields.headers), body, false);
   inner.redirectMode = fields.redirect;
-  return fromInnerRequest(inner, "request");
+  return landed(fromInnerRequest(inner, "request"), inner.body, rid);
 };
 types.reviveResponse = (fields, rid) => {
   const inner = newInnerResponse(fields.status, fields.statusText);
   inner.headerList = pairs(fields.headers);
   inner.body = bodyFromWire(rid ?? bytes(fields.body));
   if (fields.url !== null) inner.urlList = [fields.url];
-  return fromInnerResponse(inner, "response");
+  return landed(fromInnerResponse(inner, "response"), inner.body, rid);
 };
+
+/** A Request or Response out of a message belongs to whoever reads that. */
+function landed(object, body, rid) {
+  if (body === null) return object;
+  land((home) => {
+    giveBodyTo(object, body, home);
+    if (typeof rid === "number") noteBody(home, rid);
+  });
+  return object;
+}
 
 function bytes(body) {
   return typeof body === "string" ? core.encode(body) : body;

@@ -7,7 +7,8 @@
 import { op_rpc_call, op_rpc_dispose } from "ext:core/ops";
 import { exportValue, kHandle, kIsClass, kPromise, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
-import { requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
+import { currentContext, giveTo, homeOf, land, requireIo, requireOwn, whenDone } from "ext:facetd_rpc/00_context.js";
+import { WRITABLE } from "ext:facetd_rpc/17_ownership.js";
 import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
 
 const { apply } = Reflect;
@@ -136,6 +137,7 @@ function pipeline(promise) {
 
 function callable(stub, path) {
   return makeCallable(RpcProperty, (p, args) => {
+    requireIo(); // at top level the call throws; everything else that is wrong with it rejects
     try {
       return send(stub, p, args);
     } catch (error) {
@@ -194,13 +196,34 @@ export function makeStub(Type, handle) {
   return stub;
 }
 
+/** As `makeStub`; only `home` may use it. `type`: what the platform calls it. */
+export function makeOwnStub(Type, handle, home, type) {
+  return makeStub(Type, () => {
+    requireOwn(home, type);
+    return handle;
+  });
+}
+
+/** A stub that came in a message: it belongs to whoever reads that. */
+function landedStub(Type, handle) {
+  let home;
+  land((claimed) => {
+    home = claimed;
+  });
+  return makeStub(Type, () => {
+    requireOwn(home, "SubrequestChannel");
+    return handle;
+  });
+}
+
 /** `RpcStub`: a function or `RpcTarget` elsewhere. Looks like a function. */
-function makeRpcStub(handle, shared = { stubs: 0 }) {
+function makeRpcStub(handle, shared = { stubs: 0, home: undefined }) {
   shared.stubs++;
   let disposed = false;
   const stub = {
     get [kHandle]() {
       if (disposed) throw new Error("RPC stub used after being disposed.");
+      requireOwn(shared.home, "Client");
       return handle;
     },
   };
@@ -256,7 +279,7 @@ export class RpcStub {
     if (!passable) {
       throw new TypeError("RpcStubs can only wrap plain objects, functions, and RpcTarget derivatives.");
     }
-    return makeRpcStub(exportValue(value));
+    return makeRpcStub(exportValue(value, true), { stubs: 0, home: currentContext() });
   }
 }
 
@@ -272,8 +295,12 @@ Object.defineProperty(DurableObjectClass.prototype, Symbol.toStringTag, { value:
 
 types.RpcTarget = RpcTarget;
 types.reviveStub = (handle, kind) => {
-  if (kind !== EXPORT_KIND) return makeStub(types.reviving === "Fetcher" ? Fetcher : ServiceStub, handle);
-  const stub = makeRpcStub(handle);
+  if (kind !== EXPORT_KIND) return landedStub(types.reviving === "Fetcher" ? Fetcher : ServiceStub, handle);
+  const shared = { stubs: 0, home: undefined };
+  land((home) => {
+    shared.home = home;
+  });
+  const stub = makeRpcStub(handle, shared);
   arrived.push(stub);
   return stub;
 };
@@ -302,7 +329,10 @@ class WritableEnd extends RpcTarget {
   }
 }
 
-types.writableEnd = (stream) => new WritableEnd(stream);
+types.writableEnd = (stream) => {
+  requireOwn(homeOf(stream), WRITABLE);
+  return new WritableEnd(stream);
+};
 types.reviveWritable = (handle) => {
   const stub = makeRpcStub(handle);
   const last = async (call) => {
@@ -312,9 +342,11 @@ types.reviveWritable = (handle) => {
       stub[Symbol.dispose]();
     }
   };
-  return new types.WritableStream({
+  const stream = new types.WritableStream({
     write: (chunk) => send(stub, ["write"], [chunk]),
     close: () => last(send(stub, ["close"], [])),
     abort: (reason) => last(send(stub, ["abort"], [reason])),
   });
+  land((home) => giveTo(stream, home));
+  return stream;
 };

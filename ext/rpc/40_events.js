@@ -3,6 +3,8 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import {
+  op_event_linger,
+  op_event_unwind,
   op_log,
   op_rpc_answer_error,
   op_rpc_answer_response,
@@ -11,10 +13,10 @@ import {
   op_rpc_own_class,
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
-import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { claimLanded, Context, currentContext, currentIo, frameOf, inFrame, keepBusy, requireIo } from "ext:facetd_rpc/00_context.js";
 import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
-import { disposeAll, DurableObjectClass, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
+import { disposeAll, DurableObjectClass, makeOwnStub, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
@@ -22,8 +24,15 @@ const { apply } = Reflect;
 const { SafeMap } = primordials;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 
+function requireCtx(type, ctx) {
+  if (typeof ctx !== "object" || ctx === null) {
+    throw new TypeError(`Failed to construct '${type}': constructor parameter 1 is not of type 'Object'.`);
+  }
+}
+
 export class WorkerEntrypoint {
   constructor(ctx, env) {
+    requireCtx("WorkerEntrypoint", ctx);
     this.ctx = ctx;
     this.env = env;
   }
@@ -31,6 +40,7 @@ export class WorkerEntrypoint {
 
 export class DurableObject {
   constructor(ctx, env) {
+    requireCtx("DurableObject", ctx);
     this.ctx = ctx;
     this.env = env;
   }
@@ -116,8 +126,9 @@ class ExecutionContext {
     this.#event.hold(promise);
   }
   passThroughOnException() {}
+  /** Ends the request at once: nothing of it runs on. */
   abort(reason) {
-    this.#event.fail(reason ?? new Error("The request was aborted."));
+    this.#event.cutOff(reason === undefined ? new Error("Worker execution was aborted due to call to ctx.abort().") : reason);
   }
 }
 
@@ -126,12 +137,16 @@ Object.defineProperty(ExecutionContext.prototype, Symbol.toStringTag, { value: "
 /** One delivered event: knows when everything it started is over. */
 class Event {
   #open = 1;
+  /** How many of the reasons to stay are promises given to `waitUntil`. */
+  #waits = 0;
   answered = false;
   /** Stubs that came with the arguments: the caller's, lent until the answer. */
   borrowed = [];
   request = undefined;
   /** The resource of the request's body. */
   body = undefined;
+  /** Of a call to a function that was passed out: the event which passed it out, and stays for it. */
+  host = undefined;
   constructor(number, io, owns) {
     this.number = number;
     this.io = io;
@@ -139,31 +154,81 @@ class Event {
     this.owns = owns;
   }
 
-  /** The event is not over before `promise` settles. */
+  /** `waitUntil`: the event is not over before `promise` settles, within limits. */
   hold(promise) {
-    this.#open++;
-    Promise.resolve(promise).then(
-      () => this.over(),
-      (error) => {
-        logError("waitUntil", error);
-        this.over();
-      },
-    );
+    const settled = this.#stay(1);
+    Promise.resolve(promise).then(settled, (error) => {
+      logError("waitUntil", error);
+      settled();
+    });
   }
 
-  /** As `hold`, until the returned function is called. */
+  /** The event is not over before the returned function is called. */
   keep() {
+    return this.#stay(0);
+  }
+
+  #stay(waits) {
+    if (this.#open === 0) return noop;
     this.#open++;
-    let kept = true;
+    this.#waits += waits;
+    let stays = true;
     return () => {
-      if (kept) this.over();
-      kept = false;
+      if (!stays) return;
+      stays = false;
+      this.#waits -= waits;
+      this.over();
     };
   }
 
+  /** As `keep`, without a function: `over` is called once more. */
+  stayOnce() {
+    this.#open++;
+  }
+
   over() {
-    if (--this.#open > 0) return;
+    if (this.#open === 0) return;
+    if (--this.#open > 0) {
+      // Nothing but `waitUntil` is left: from now on its time counts.
+      if (this.answered && this.#open === this.#waits && this.owns) op_event_linger(this.number);
+      return;
+    }
+    this.#end();
+  }
+
+  /** Nobody wants the answer any more: all that may still go on is what `waitUntil` holds. */
+  desert() {
+    if (this.answered || !this.owns) return;
+    this.answered = true;
+    disposeAll(this.borrowed);
+    this.over();
+  }
+
+  /** Ends here and now. Does not return if it is the running code that ends. */
+  cutOff(error) {
+    const runs = currentContext() === this.io.context;
+    this.close(error);
+    if (runs) op_event_unwind();
+  }
+
+  /** It is over; whoever still waits is told `error`. */
+  close(error) {
+    if (this.#open === 0) return;
+    if (!this.answered) {
+      this.answered = true;
+      // As on the platform: a call is told the plain error, a fetch that it was thrown elsewhere.
+      this.#tellSafely(error, this.request !== undefined);
+      disposeAll(this.borrowed);
+    }
+    this.#open = 0;
+    this.#end();
+  }
+
+  #end() {
     running.delete(this.number);
+    if (!this.owns) this.io.context.guests--;
+    else if (this.io.context.guests > 0) endGuests(this.io.context);
+    this.host?.over();
     // Nobody may read on: a client whose body is held is never let go.
     if (this.body !== undefined) core.tryClose(this.body);
     if (this.owns) this.io.context.end();
@@ -173,7 +238,7 @@ class Event {
   respond(response) {
     if (this.answered) return;
     if (!(response instanceof Response) || response.type === "error") {
-      this.fail(new TypeError(INCORRECT_RESULT), true);
+      this.fail(new TypeError(INCORRECT_RESULT));
       return;
     }
     let wire;
@@ -188,10 +253,10 @@ class Event {
       const [status, text, headers, body, pumped] = wire;
       this.answered = true;
       op_rpc_answer_response(this.number, status, text, headers, body, socket);
-      if (pumped !== undefined) this.hold(pumped);
+      if (pumped !== undefined) pumped.catch((error) => logError("Response body", error)).finally(this.keep());
     } catch (error) {
       this.answered = false;
-      this.fail(error, true);
+      this.fail(error);
       return;
     }
     this.over();
@@ -200,39 +265,68 @@ class Event {
   resolve(value) {
     if (this.answered) return;
     this.answered = true;
+    types.answering = true;
     try {
       inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, value);
     } catch (error) {
       op_rpc_answer_error(this.number, error, true);
+    } finally {
+      types.answering = false;
     }
     disposeAll(this.borrowed);
     this.over();
   }
 
-  /** `ours`: the error is this runtime's, not user code's. */
-  fail(error, ours = false) {
+  fail(error) {
     if (this.answered) return;
     this.answered = true;
+    this.#tellSafely(error, true);
+    disposeAll(this.borrowed);
+    this.over();
+  }
+
+  #tellSafely(error, remote) {
     try {
-      this.#tell(error, ours);
+      this.#tell(error, remote);
     } catch {
       // A thrown value that throws when it is looked at.
       op_rpc_answer_error(this.number, new Error("The thrown value could not be read."), true);
     }
-    disposeAll(this.borrowed);
-    this.over();
   }
 
-  #tell(error, ours) {
+  #tell(error, remote) {
     const home = error instanceof NoEntrypoint;
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
-    op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
+    op_rpc_answer_error(this.number, home ? new Error(error.message) : error, remote && !home);
     if (!home) logError("Uncaught", error);
   }
 }
 
+const WARN = 3;
 const INCORRECT_RESULT =
   "Incorrect type for Promise: the Promise did not resolve to 'Response'.";
+
+function noop() {}
+
+/** The context is over before the calls that run in it because it passed a function out: they are told. */
+function endGuests(context) {
+  for (const event of running.values()) {
+    if (event.io.context === context && !event.owns) event.close(new Error(HOST_GONE));
+  }
+}
+
+const HOST_GONE = "The execution context which hosts this callback is no longer running.";
+
+/** Called by Rust: what `waitUntil` holds has had its time. */
+export function tooLong(number, limitMs) {
+  const event = running.get(number);
+  if (event === undefined) return;
+  op_log(
+    WARN,
+    `waitUntil() tasks did not complete within ${limitMs / 1000} seconds after the response and were cancelled. See limits.wait_until_ms.`,
+  );
+  event.close(new Error("waitUntil() took too long."));
+}
 
 /** Events that are not over, for cancellation. @type {Map<number, Event>} */
 const running = new SafeMap();
@@ -287,6 +381,7 @@ export function logError(where, error) {
 export function deliver(number, context, targetKind, name, props, kind, a, b, c, d, cf) {
   let io;
   let object;
+  let host;
   let owns = false;
   if (targetKind === 1) {
     object = objects.get(context);
@@ -301,10 +396,17 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     // An exported function runs in the context that exported it: a Durable Object's, or its event's.
     const home = exported?.io?.context;
     owns = home === undefined;
+    if (!owns && !home.isObject) host = running.get(exported.io.event);
     io = { context: home ?? new Context(context, false), event: number, section: 0 };
   }
+  claimLanded(io.context);
+  if (!owns) io.context.guests++;
   const event = new Event(number, io, owns);
   running.set(number, event);
+  if (host !== undefined) {
+    host.stayOnce();
+    event.host = host;
+  }
   const frame = frameOf(io);
   inFrame(frame, run, undefined, event, targetKind, object, name, props, kind, a, b, c, d, cf);
 }
@@ -421,7 +523,7 @@ function rpcEvent(event, targetKind, object, name, props, path, args) {
   if (targetKind === 2) {
     const exported = exportedValue(name);
     if (exported === undefined || exported.io?.context.alive === false) {
-      throw new Error("The execution context which hosts this callback is no longer running.");
+      throw new Error(HOST_GONE);
     }
     settle(event, walk(exported.value, path, args), event.resolve);
     return;
@@ -496,6 +598,7 @@ export function construct(number, className, id, props) {
       : `Worker has no such actor class: ${className}`;
   }
   const context = new Context(number, true);
+  claimLanded(context);
   const io = { context, event: 0, section: 0 };
   const object = { io, instance: undefined, state: undefined };
   objects.set(number, object);
@@ -523,13 +626,23 @@ export function destroy(number) {
   const object = objects.get(number);
   if (object === undefined) return;
   objects.delete(number);
-  object.io.context.end();
+  const { context } = object.io;
+  // Rust has answered for them.
+  if (context.guests > 0) {
+    for (const event of running.values()) if (event.io.context === context) running.delete(event.number);
+  }
+  context.end();
 }
 
-/** Called by Rust: whoever asked for the event has gone away. */
-export function cancel(number) {
+/**
+ * Called by Rust: whoever asked for the event has gone away. `byCode`: 1 if that was a call of a worker's. A client
+ * that leaves stops nothing; a caller that is over, or gave up, takes the stateless calls along that it made.
+ */
+export function cancel(number, byCode) {
   const event = running.get(number);
-  if (event?.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
+  if (event === undefined) return;
+  if (event.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
+  if (byCode === 1) event.desert();
 }
 
 // ---- boot
@@ -545,6 +658,8 @@ function bootEnv(bindings, env, namespaces, flags) {
   worker.flags = new Set(flags);
   types.errorsKeepOwn = worker.flags.has("enhanced_error_serialization");
   if (env !== undefined) Object.assign(worker.env, env);
+  // What `env` holds belongs to every request.
+  claimLanded(undefined);
   types.reviving = "ServiceStub";
   hooks.applyFlags(worker.flags);
   for (const [name, kind, value] of bindings) worker.env[name] = hooks.makeBinding(kind, value);
@@ -627,7 +742,12 @@ function makeExports() {
       exports[name] = loopback(
         "LoopbackServiceStub",
         stub,
-        (options) => makeStub(ServiceStub, op_rpc_own_entrypoint(exportName, propsOf("LoopbackServiceStub", options))),
+        (options) => makeOwnStub(
+          ServiceStub,
+          op_rpc_own_entrypoint(exportName, propsOf("LoopbackServiceStub", options)),
+          currentContext(),
+          "SubrequestChannel",
+        ),
       );
     }
   }
@@ -642,8 +762,8 @@ types.hold = (io) => {
 
 /** `waitUntil` from `cloudflare:workers`: that of the current event or object. */
 export function waitUntil(promise) {
-  const io = currentIo();
-  if (io === undefined) throw new Error("waitUntil() can only be called within a handler.");
+  requirePromise(promise, "EntrypointsModule");
+  const io = requireIo();
   const event = running.get(io.event);
   if (event !== undefined && !io.context.isObject) event.hold(promise);
   else keepBusy(io, Promise.resolve(promise));

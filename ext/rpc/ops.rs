@@ -3,7 +3,7 @@
 use crate::body;
 use crate::clone::{CloneMode, serialize, thrown_failure};
 use crate::handle::{Handle, WrongHandle};
-use crate::state::{Callbacks, IsolateState, TOO_MUCH};
+use crate::state::{Callbacks, IsolateState, TOO_MUCH, Timer};
 use bytes::Bytes;
 use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
@@ -61,6 +61,7 @@ pub fn op_rpc_callbacks<'s>(
         revive_stored: get("reviveStored")?,
         cancel: get("cancel")?,
         release: get("release")?,
+        too_long: get("tooLong")?,
     };
     *isolate_of(scope).callbacks.borrow_mut() = Some(Rc::new(callbacks));
     Ok(())
@@ -301,6 +302,32 @@ pub fn op_rpc_done(state: &mut OpState, event: u32) {
     isolate.send_later(0, move |_| drop(ended.keep));
 }
 
+/// The event is answered, and only `waitUntil` keeps it: it has its time from now on.
+#[op2(fast)]
+pub fn op_event_linger(state: &mut OpState, event: u32) {
+    let isolate = isolate(state);
+    let mut events = isolate.events.borrow_mut();
+    let Some(known) = events.get_mut(&event) else {
+        return;
+    };
+    let Some(limit_ms) = known.limits.wait_until_ms.filter(|_| !known.lingers) else {
+        return;
+    };
+    known.lingers = true;
+    let inbox = isolate.inbox.clone();
+    let waiting = deno_core::unsync::spawn(async move {
+        crate::sleep(std::time::Duration::from_millis(limit_ms)).await;
+        inbox.send(Message::TimedOut { event });
+    });
+    known.timer = Some(Timer(waiting.abort_handle()));
+}
+
+/// The running code belongs to an event that has ended: it stops here.
+#[op2(nofast)]
+pub fn op_event_unwind(scope: &mut v8::PinScope<'_, '_>) {
+    scope.terminate_execution();
+}
+
 /// Keeps an object in memory for `by` more (or fewer) reasons.
 #[op2(fast)]
 pub fn op_rpc_busy(state: &mut OpState, context: u32, by: i32) {
@@ -406,6 +433,7 @@ pub fn op_timer_start(
         let sleeping = sleeping.abort_handle();
         stop.on_abort(move || sleeping.abort());
         begun.stop = Some(stop);
+        begun.is_timer = true;
     }
     call
 }

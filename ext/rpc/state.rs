@@ -8,14 +8,15 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
-    LogSink, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget, SocketEnd,
-    Table, Target, WorkerPort,
+    AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate,
+    Limits, LogSink, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
+    SocketEnd, Table, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The JS functions Rust calls. Set once, by the bootstrap script.
@@ -33,6 +34,7 @@ pub struct Callbacks {
     pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
+    pub too_long: v8::Global<v8::Function>,
 }
 
 /// What of its context an event is for.
@@ -92,8 +94,15 @@ pub struct EventState {
     /// It is an alarm, and which.
     pub alarm: Option<AlarmEvent>,
     pub keep: Option<Arc<dyn Any + Send + Sync>>,
-    /// Ends the event when its wall time is over; dropped with it.
+    /// Ends the event when its wall time is over, or the time of what it left to `waitUntil`; dropped with it.
     pub timer: Option<Timer>,
+    /// It is answered, and the timer is for what it left to `waitUntil`.
+    pub lingers: bool,
+    /// The call that it answers, if it was sent by code.
+    pub caller: Option<Caller>,
+    /// It waits for nothing of its own: the contexts that went on when that was noticed, and may still settle what it
+    /// waits for.
+    pub stuck_while: Option<Vec<u32>>,
     /// Given back when JS has it.
     pub charge: Option<Charge>,
 }
@@ -114,6 +123,7 @@ pub struct Call {
     pub section: Option<SectionId>,
     /// Stops a timer or gives up a call.
     pub stop: Option<facetd_core::AbortSignal>,
+    pub is_timer: bool,
 }
 
 /// The slot of a handle that JS may have let go of.
@@ -155,6 +165,8 @@ impl Outgoing {
 }
 
 pub struct IsolateState {
+    /// Of no other isolate of this process, ever.
+    pub identity: u64,
     pub inbox: Inbox,
     pub callbacks: RefCell<Option<Rc<Callbacks>>>,
     pub contexts: RefCell<Table<u32, Context>>,
@@ -191,7 +203,9 @@ pub struct IsolateState {
 
 impl IsolateState {
     pub fn new(inbox: Inbox) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
         Self {
+            identity: LAST.fetch_add(1, Ordering::Relaxed),
             inbox,
             callbacks: RefCell::default(),
             contexts: RefCell::default(),
@@ -257,6 +271,7 @@ impl IsolateState {
                 event,
                 section,
                 stop: None,
+                is_timer: false,
             },
         );
         call
@@ -416,6 +431,10 @@ impl IsolateState {
             begun.stop = Some(abort.clone());
         }
         event.abort = Some(abort);
+        event.caller = Some(Caller {
+            isolate: self.identity,
+            call,
+        });
         event
     }
 

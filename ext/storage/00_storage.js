@@ -36,12 +36,14 @@ import {
   op_txn_savepoint,
   op_txn_savepoint_end,
 } from "ext:core/ops";
-import { currentIo, derivedFrame, inFrame, whenDone } from "ext:facetd_rpc/00_context.js";
+import { currentIo, derivedFrame, inFrame, requireOwn, whenDone } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { hasAlarmHandler, worker } from "ext:facetd_rpc/40_events.js";
 
-const kNumber = Symbol("context");
+/** The number of the object's context, if the running code is that object's; throws if it is not. */
+const kNumber = Symbol("number");
+const kContext = Symbol("context");
 const kType = Symbol("type");
 const kDelete = Symbol("delete");
 const kCheck = Symbol("check");
@@ -136,11 +138,20 @@ function dateToMilliseconds(time) {
   }
 }
 
-/** The methods that `ctx.storage` and a transaction share. */
-class AsyncKv {
-  constructor(number) {
-    Object.defineProperty(this, kNumber, { value: number });
+/** What reaches the storage of one object, and is of no use to any other. */
+class Storage {
+  constructor(context) {
+    Object.defineProperty(this, kContext, { value: context });
   }
+  get [kNumber]() {
+    const context = this[kContext];
+    requireOwn(context, "ActorCacheInterface");
+    return context.number;
+  }
+}
+
+/** The methods that `ctx.storage` and a transaction share. */
+class AsyncKv extends Storage {
 
   async get(key, options) {
     if (arguments.length < 1) throw missing("get", this[kType], 1, "string or Array");
@@ -228,8 +239,8 @@ class AsyncKv {
 
 class DurableObjectTransaction extends AsyncKv {
   #state = "open";
-  constructor(number, end) {
-    super(number);
+  constructor(context, end) {
+    super(context);
     this.end = end;
     for (const method of ["getAlarm", "setAlarm", "deleteAlarm"]) {
       const base = AsyncKv.prototype[method];
@@ -274,10 +285,7 @@ export function enterSection(io) {
   return new Promise((resolve) => whenDone(io, -entered, (_kind, section) => resolve(section)));
 }
 
-class SyncKvStorage {
-  constructor(number) {
-    Object.defineProperty(this, kNumber, { value: number });
-  }
+class SyncKvStorage extends Storage {
   get(key) {
     if (arguments.length < 1) throw missing("get", "SyncKvStorage", 1, "string");
     return op_kv_get(this[kNumber], text(key));
@@ -313,21 +321,29 @@ const KvIterator = Object.create(IteratorPrototype, {
 
 class SqlStorageStatement {}
 
+/** What the platform calls a cursor where it is used by somebody else. */
+const CURSOR = "State";
+
 class SqlStorageCursor {
   #cursor;
   #columns;
-  constructor(cursor) {
-    if (cursor === undefined) throw new TypeError("Illegal constructor");
+  #home;
+  constructor(cursor, home) {
+    if (home === undefined) throw new TypeError("Illegal constructor");
     this.#cursor = cursor;
+    this.#home = home;
   }
   next() {
+    requireOwn(this.#home, CURSOR);
     const row = op_sql_next(this.#cursor, false);
     return row === undefined ? { done: true, value: undefined } : { done: false, value: row };
   }
   toArray() {
+    requireOwn(this.#home, CURSOR);
     return op_sql_all(this.#cursor, false);
   }
   one() {
+    requireOwn(this.#home, CURSOR);
     const row = op_sql_next(this.#cursor, false);
     if (row === undefined) {
       throw new Error("Expected exactly one result from SQL query, but got no results.");
@@ -338,10 +354,12 @@ class SqlStorageCursor {
     return row;
   }
   raw() {
+    requireOwn(this.#home, CURSOR);
     const cursor = this.#cursor;
     return Object.create(RawIterator, { [kCursor]: { value: cursor } });
   }
   [Symbol.iterator]() {
+    requireOwn(this.#home, CURSOR);
     return Object.create(RowIterator, { [kCursor]: { value: this.#cursor } });
   }
   get columnNames() {
@@ -373,15 +391,12 @@ function rowIterator(raw) {
 const RowIterator = rowIterator(false);
 const RawIterator = rowIterator(true);
 
-class SqlStorage {
-  constructor(number) {
-    Object.defineProperty(this, kNumber, { value: number });
-  }
+class SqlStorage extends Storage {
   exec(query, ...bindings) {
     if (arguments.length < 1) throw missing("exec", "SqlStorage", 1, "String");
     const sql = text(query);
     for (let i = 0; i < bindings.length; i++) bindings[i] = binding(bindings[i]);
-    return new SqlStorageCursor(op_sql_exec(this[kNumber], sql, bindings));
+    return new SqlStorageCursor(op_sql_exec(this[kNumber], sql, bindings), this[kContext]);
   }
   get databaseSize() {
     return op_sql_size(this[kNumber]);
@@ -438,17 +453,17 @@ export class DurableObjectStorage extends AsyncKv {
   #transactions = 0;
 
   constructor(io, deleteFacets) {
-    super(io.context.number);
+    super(io.context);
     this.#io = io;
     this.#deleteFacets = deleteFacets;
   }
 
   get sql() {
-    return (this.#sql ??= new SqlStorage(this[kNumber]));
+    return (this.#sql ??= new SqlStorage(this[kContext]));
   }
 
   get kv() {
-    return (this.#kv ??= new SyncKvStorage(this[kNumber]));
+    return (this.#kv ??= new SyncKvStorage(this[kContext]));
   }
 
   transactionSync(run) {
@@ -468,9 +483,9 @@ export class DurableObjectStorage extends AsyncKv {
 
   async transaction(run) {
     if (typeof run !== "function") throw missing("transaction", "DurableObjectStorage", 1, "function");
+    const number = this[kNumber];
     const outer = currentIo() ?? this.#io;
     const section = await enterSection(outer);
-    const number = this[kNumber];
     const io = { context: outer.context, event: outer.event, section };
     let open = false;
     let transaction;
@@ -478,7 +493,7 @@ export class DurableObjectStorage extends AsyncKv {
     try {
       op_txn_begin(number);
       open = true;
-      transaction = new DurableObjectTransaction(number, () => {
+      transaction = new DurableObjectTransaction(this[kContext], () => {
         op_txn_rollback(number);
         open = false;
       });

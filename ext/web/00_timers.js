@@ -3,7 +3,7 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { op_timer_start } from "ext:core/ops";
-import { forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
+import { currentIo, forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { logError } from "ext:facetd_rpc/40_events.js";
 
 const { getAsyncContext } = core;
@@ -15,9 +15,6 @@ const { AbortSignalPrototype } = core.loadExtScript("ext:deno_web/03_abort_signa
 function isSignal(value) {
   return ObjectPrototypeIsPrototypeOf(AbortSignalPrototype, value);
 }
-
-/** Active timers: number to `{ io, call }`. */
-const timers = new SafeMap();
 
 class Timeout {
   #number;
@@ -55,11 +52,13 @@ function start(callback, delay, args, repeat) {
   const io = requireIo();
   const frame = getAsyncContext();
   const ms = Math.max(0, Number(delay) || 0);
+  // A timer is known in its own context only, and goes with it.
+  const timers = (io.context.timers ??= new SafeMap());
   let number;
   const arm = () => {
     const call = op_timer_start(io.context.number, io.event, io.section, ms);
     number ??= call;
-    timers.set(number, { io, call });
+    timers.set(number, call);
     whenDone(io, call, () => {
       if (repeat) arm();
       else timers.delete(number);
@@ -76,10 +75,11 @@ function start(callback, delay, args, repeat) {
 
 function clear(id) {
   const number = Number(id);
-  const timer = timers.get(number);
-  if (timer === undefined) return;
-  timers.delete(number);
-  forget(timer.io, timer.call);
+  const io = currentIo();
+  const call = io?.context.timers?.get(number);
+  if (call === undefined) return;
+  io.context.timers.delete(number);
+  forget(io, call);
 }
 
 let wrap = (number) => new Timeout(number);

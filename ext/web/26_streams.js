@@ -2,7 +2,8 @@
 // API: https://developers.cloudflare.com/workers/runtime-apis/streams/
 
 import { core, primordials } from "ext:core/mod.js";
-import { override } from "ext:facetd_rpc/16_overlay.js";
+import { override, requireNew, takeOver } from "ext:facetd_rpc/16_overlay.js";
+import { giveTo, requireContext } from "ext:facetd_rpc/00_context.js";
 import { knownLengths } from "ext:facetd_rpc/18_body.js";
 
 const {
@@ -11,10 +12,46 @@ const {
   MathCeil,
   Number,
   ReflectApply,
+  ReflectConstruct,
   TypeError,
   Uint8Array,
 } = primordials;
 const { ReadableStreamBYOBReader, TransformStream } = core.loadExtScript("ext:deno_web/06_streams.js");
+
+const compression = core.loadExtScript("ext:deno_web/14_compression.js");
+const { Blob } = core.loadExtScript("ext:deno_web/09_file.js");
+
+/** Both ends of a transformation belong to whoever made it. */
+function giveBoth(transform) {
+  const home = requireContext();
+  giveTo(transform.readable, home);
+  giveTo(transform.writable, home);
+}
+
+function compressing(name) {
+  const Base = compression[name];
+  const Own = {
+    [name]: function (format) {
+      requireNew(new.target, name);
+      const made = ReflectConstruct(Base, arguments, new.target);
+      giveBoth(made);
+      return made;
+    },
+  }[name];
+  takeOver(Own, Base);
+  return Own;
+}
+export const CompressionStream = compressing("CompressionStream");
+export const DecompressionStream = compressing("DecompressionStream");
+
+const { stream } = Blob.prototype;
+override(Blob.prototype, {
+  stream() {
+    const made = ReflectApply(stream, this, []);
+    giveTo(made, requireContext());
+    return made;
+  },
+});
 
 function bytesOf(chunk) {
   if (typeof chunk === "string") return core.encode(chunk);
@@ -33,6 +70,7 @@ export class IdentityTransformStream extends TransformStream {
         controller.enqueue(bytesOf(chunk));
       },
     });
+    giveBoth(this);
   }
 }
 
@@ -52,6 +90,7 @@ export class FixedLengthStream extends TransformStream {
         if (seen < expected) throw new TypeError("FixedLengthStream did not see all expected bytes before close().");
       },
     });
+    giveBoth(this);
     knownLengths.set(this.readable, Number(expected));
   }
 }

@@ -13,7 +13,7 @@ import { Crypto, CryptoKey, SubtleCrypto } from "ext:facetd_web/20_crypto.js";
 import { atob, btoa, structuredClone, TextDecoder, TextDecoderStream, URL } from "ext:facetd_web/22_encoding_and_url.js";
 import { installClock } from "ext:facetd_web/05_clock.js";
 import { reportError, ServiceWorkerGlobalScope, WorkerGlobalScope } from "ext:facetd_web/24_events.js";
-import { FixedLengthStream, IdentityTransformStream } from "ext:facetd_web/26_streams.js";
+import { CompressionStream, DecompressionStream, FixedLengthStream, IdentityTransformStream } from "ext:facetd_web/26_streams.js";
 import * as timers from "ext:facetd_web/00_timers.js";
 
 const { URLSearchParams } = core.loadExtScript("ext:deno_web/00_url.js");
@@ -23,7 +23,6 @@ const { AbortController, AbortSignal } = core.loadExtScript("ext:deno_web/03_abo
 const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const encoding = core.loadExtScript("ext:deno_web/08_text_encoding.js");
 const { Blob, File } = core.loadExtScript("ext:deno_web/09_file.js");
-const { CompressionStream, DecompressionStream } = core.loadExtScript("ext:deno_web/14_compression.js");
 const perf = core.loadExtScript("ext:deno_web/15_performance.js");
 const { DOMException, QuotaExceededError } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { FormData } = core.loadExtScript("ext:deno_fetch/21_formdata.js");

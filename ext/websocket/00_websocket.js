@@ -30,7 +30,7 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
-const { ObjectDefineProperty, SafeMap, SafeWeakMap } = primordials;
+const { ObjectDefineProperty, SafeMap, SafeSet, SafeWeakMap } = primordials;
 const { addEventListener, dispatchEvent } = EventTarget.prototype;
 
 const CONNECTING = 0;
@@ -51,6 +51,9 @@ const LOST = "WebSocket disconnected without sending Close frame.";
 const NOT_ACCEPTED =
   "You must call one of accept() or state.acceptWebSocket() on this WebSocket before sending messages.";
 
+/** What the platform calls a socket where it is used by somebody else. */
+const NATIVE = "Native";
+
 const TYPES = ["open", "message", "close", "error"];
 
 /** Says to the constructor that the second argument is a handle. User code cannot name it. */
@@ -58,6 +61,10 @@ const kEnd = Symbol("end");
 
 /** Accepted sockets by the number Rust knows them by: they live as long as they are open. */
 const accepted = new SafeMap();
+
+function forgetSocket(number) {
+  accepted.delete(number);
+}
 
 // The inside of a socket, for the functions below. Set by the class.
 let take;
@@ -152,7 +159,7 @@ export class WebSocket extends EventTarget {
   // ---- sending
 
   accept(options) {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     if (options !== undefined && options !== null && typeof options !== "object" && typeof options !== "function") {
       throw new TypeError("Failed to execute 'accept' on 'WebSocket': parameter 1 is not of type 'AcceptOptions'.");
     }
@@ -172,6 +179,9 @@ export class WebSocket extends EventTarget {
     this.#handle = undefined;
     this.#letGo = types.hold(this.#io);
     accepted.set(this.#number, this);
+    const { context } = this.#io;
+    context.forgetSocket = forgetSocket;
+    (context.sockets ??= new SafeSet()).add(this.#number);
   }
 
   send(data) {
@@ -180,7 +190,7 @@ export class WebSocket extends EventTarget {
         "Failed to execute 'send' on 'WebSocket': parameter 1 is not of type 'ArrayBuffer or ArrayBufferView or string'.",
       );
     }
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     const message = toWire(data);
     if (this.#isSilent()) return;
     if (this.#sentClose) throw new TypeError("Can't call WebSocket send() after close().");
@@ -188,7 +198,7 @@ export class WebSocket extends EventTarget {
   }
 
   close(code, reason) {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     const known = closeArguments(code, reason);
     if (this.#readyState === CONNECTING) {
       this.#closeEarly ??= known;
@@ -215,6 +225,7 @@ export class WebSocket extends EventTarget {
     this.#readyState = readyState;
     this.#usedUp = true;
     if (!accepted.delete(this.#number)) return;
+    this.#io.context.sockets.delete(this.#number);
     op_socket_end(this.#number);
     this.#number = 0;
     this.#letGo();
@@ -272,11 +283,11 @@ export class WebSocket extends EventTarget {
   // ---- looking
 
   get readyState() {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     return this.#readyState;
   }
   get bufferedAmount() {
-    requireOwn(this.#io);
+    requireOwn(this.#io.context, NATIVE);
     return op_socket_buffered(this.#number);
   }
   get url() {

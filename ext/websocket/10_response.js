@@ -5,6 +5,8 @@
 // responses made by either are one type.
 
 import { override, requireNew, takeOver } from "ext:facetd_rpc/16_overlay.js";
+import { giveTo, requireContext } from "ext:facetd_rpc/00_context.js";
+import { isReadableStream } from "ext:facetd_rpc/18_body.js";
 import { Response as Base } from "ext:facetd_rpc/20_fetch.js";
 import { carry, socketOf, WebSocket } from "ext:facetd_websocket/00_websocket.js";
 
@@ -29,6 +31,8 @@ export function Response(body = null, init = undefined) {
     body = null;
   }
   const response = construct(Base, [body, init], new.target);
+  // A body that is not the user's own stream belongs to the running event.
+  if (body !== null && body !== undefined && !isReadableStream(body)) giveTo(response, requireContext());
   if (socket !== null) carry(response, socket);
   return response;
 }

@@ -62,7 +62,7 @@
     #defaultValue;
 
     /** @param {{ name?: string, defaultValue?: unknown }} [options] */
-    constructor(options) {
+    constructor(options = undefined) {
       this.#name = options?.name === undefined ? "" : `${options.name}`;
       this.#defaultValue = options?.defaultValue;
     }

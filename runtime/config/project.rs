@@ -176,6 +176,7 @@ pub struct LimitsConfig {
     pub memory_mb: Option<u64>,
     pub wall_ms: Option<u64>,
     pub storage_mb: Option<u64>,
+    pub wait_until_ms: Option<u64>,
 }
 
 impl LimitsConfig {
@@ -188,6 +189,7 @@ impl LimitsConfig {
             memory_mb: lower(self.memory_mb, other.memory_mb),
             wall_ms: lower(self.wall_ms, other.wall_ms),
             storage_mb: lower(self.storage_mb, other.storage_mb),
+            wait_until_ms: lower(self.wait_until_ms, other.wait_until_ms),
         }
     }
 }

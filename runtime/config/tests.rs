@@ -391,7 +391,7 @@ fn every_binding_is_read() {
         "dev": { "ip": "0.0.0.0", "port": 9000 },
         "facetd": {
             "durable_object_classes": [{ "binding": "F", "class_name": "Facet", "service": "w", "props": {} }],
-            "limits": { "cpu_ms": 100, "memory_mb": 64, "wall_ms": 1000, "storage_mb": 10 },
+            "limits": { "cpu_ms": 100, "memory_mb": 64, "wall_ms": 1000, "storage_mb": 10, "wait_until_ms": 5000 },
             "dynamic_limits": { "cpu_ms": 10 },
             "instances": 2, "durability": "relaxed", "confine": false, "egress": { "allow": ["x"] }
         }
@@ -442,7 +442,8 @@ fn every_binding_is_read() {
             subrequests: Some(5),
             memory_mb: Some(64),
             wall_ms: Some(1000),
-            storage_mb: Some(10)
+            storage_mb: Some(10),
+            wait_until_ms: Some(5000)
         },
         "the lower of two limits wins"
     );

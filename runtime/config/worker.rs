@@ -244,12 +244,13 @@ fn compatibility(
         .map_err(|error| ConfigError::invalid(settings.file(), "", error.to_string()))
 }
 
-const LIMIT_KEYS: [&str; 5] = [
+const LIMIT_KEYS: [&str; 6] = [
     "cpu_ms",
     "subrequests",
     "memory_mb",
     "wall_ms",
     "storage_mb",
+    "wait_until_ms",
 ];
 
 fn read_limits(field: &Field, warnings: &mut Vec<String>) -> Result<LimitsConfig, ConfigError> {
@@ -262,6 +263,7 @@ fn read_limits(field: &Field, warnings: &mut Vec<String>) -> Result<LimitsConfig
         memory_mb: limit("memory_mb")?,
         wall_ms: limit("wall_ms")?,
         storage_mb: limit("storage_mb")?,
+        wait_until_ms: limit("wait_until_ms")?,
     })
 }
 

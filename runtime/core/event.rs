@@ -221,6 +221,14 @@ impl fmt::Debug for Reply {
     }
 }
 
+/// Which call of which isolate an event answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caller {
+    /// Of no other isolate of this process, ever.
+    pub isolate: u64,
+    pub call: u32,
+}
+
 /// Something to be done by user code, and where its outcome goes.
 #[derive(Debug)]
 pub struct Event {
@@ -230,6 +238,8 @@ pub struct Event {
     pub abort: Option<AbortSignal>,
     /// What the sender pays for it until it is delivered.
     pub charge: Option<Charge>,
+    /// `None`: not sent by user code.
+    pub caller: Option<Caller>,
 }
 
 impl Event {
@@ -243,6 +253,7 @@ impl Event {
             reply,
             abort: None,
             charge: None,
+            caller: None,
         }
     }
 }

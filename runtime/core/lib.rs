@@ -24,7 +24,7 @@ pub use alarms::{
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use budget::{Charge, SendBudget};
 pub use event::{
-    AlarmAnswer, AlarmEvent, Answer, Capability, Event, EventKind, FacetDue, FetchRequest,
+    AlarmAnswer, AlarmEvent, Answer, Caller, Capability, Event, EventKind, FacetDue, FetchRequest,
     FetchResponse, Headers, Outcome, Payload, Replies, Reply, StreamSlot,
 };
 pub use failure::{Failure, HostError};

@@ -2,6 +2,8 @@
 
 /// How long an alarm handler may take. The platform's number.
 pub const ALARM_WALL_MS_MAX: u64 = 15 * 60 * 1000;
+/// How long `waitUntil` keeps a request after its answer, unless the configuration says otherwise. The platform's number.
+pub const WAIT_UNTIL_MS: u64 = 30_000;
 /// Longest facet name, in UTF-8 bytes. The platform's number.
 pub const FACET_NAME_BYTES_MAX: usize = 256;
 /// Root object plus three levels of facets. The platform's number.
@@ -38,6 +40,8 @@ pub struct Limits {
     pub wall_ms: Option<u64>,
     /// Size of one database file.
     pub storage_mb: Option<u64>,
+    /// Wall time of what a stateless event leaves to `waitUntil` after its answer.
+    pub wait_until_ms: Option<u64>,
 }
 
 impl Limits {
@@ -49,6 +53,7 @@ impl Limits {
         memory_mb: Some(512),
         wall_ms: None,
         storage_mb: None,
+        wait_until_ms: Some(WAIT_UNTIL_MS),
     };
 
     /// For loaded workers: code nobody vouches for.
@@ -59,6 +64,7 @@ impl Limits {
         memory_mb: Some(128),
         wall_ms: None,
         storage_mb: Some(1024),
+        wait_until_ms: Some(WAIT_UNTIL_MS),
     };
 
     /// The lower limit of each pair.
@@ -77,6 +83,7 @@ impl Limits {
             memory_mb: min(self.memory_mb, other.memory_mb),
             wall_ms: min(self.wall_ms, other.wall_ms),
             storage_mb: min(self.storage_mb, other.storage_mb),
+            wait_until_ms: min(self.wait_until_ms, other.wait_until_ms),
         }
     }
 
@@ -90,6 +97,7 @@ impl Limits {
             memory_mb: self.memory_mb.or(defaults.memory_mb),
             wall_ms: self.wall_ms.or(defaults.wall_ms),
             storage_mb: self.storage_mb.or(defaults.storage_mb),
+            wait_until_ms: self.wait_until_ms.or(defaults.wait_until_ms),
         }
     }
 }

@@ -51,6 +51,16 @@ pub enum HostError {
     Start { worker: String, message: String },
     #[error("Durable Object class \"{class}\" is not exported by worker \"{worker}\".")]
     MissingClass { class: String, worker: String },
+    #[error(
+        "the binding \"{binding}\" of worker \"{worker}\" refers to the entry point \"{entrypoint}\" of worker \"{service}\", which exports no such handler or WorkerEntrypoint (it has: {known})"
+    )]
+    MissingEntrypoint {
+        binding: String,
+        worker: String,
+        service: String,
+        entrypoint: String,
+        known: String,
+    },
     #[error("the HTTP client for outgoing requests could not be made: {0}")]
     Network(String),
 }
@@ -84,6 +94,8 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
+    /// Entry points that bindings name.
+    wanted: Vec<WantedEntrypoint>,
     /// By unique key.
     namespaces: HashMap<String, Namespace>,
 }
@@ -145,6 +157,11 @@ impl Host {
                     .collect()
             })
             .collect();
+        let wanted = project
+            .workers
+            .iter()
+            .flat_map(WantedEntrypoint::of)
+            .collect();
         let builder = Builder::new(&inner, Arc::new(network), project)?;
         let mut listed: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
         listed.sort_by_key(|namespace| namespace.number());
@@ -158,6 +175,7 @@ impl Host {
             inner,
             workers,
             classes,
+            wanted,
             namespaces,
         })
     }
@@ -174,12 +192,13 @@ impl Host {
     }
 
     /// Starts every worker of the project, waits until its modules have run, and checks that they
-    /// export the classes they should. Then alarms fire, missed ones at once. Returns the exports of the first worker.
+    /// export the classes and entry points they should. Then alarms fire, missed ones at once. Returns the exports of the first worker.
     ///
     /// # Errors
-    /// Some worker did not start, or lacks a class that a binding or migration names.
+    /// Some worker did not start, or lacks a class or entry point that a binding or migration names.
     pub async fn start(&self) -> Result<Vec<Export>, HostError> {
         let mut main = None;
+        let mut entrypoints: HashMap<String, Vec<String>> = HashMap::new();
         for (worker, classes) in self.workers.iter().zip(&self.classes) {
             let target = worker.stub(None, None, Limits::default());
             let exports = match ask(target.as_ref(), EventKind::Describe)
@@ -204,7 +223,23 @@ impl Host {
                     worker: worker.name.clone(),
                 });
             }
+            let names = exports.iter().filter(|e| !e.is_class);
+            entrypoints.insert(worker.name.clone(), names.map(|e| e.name.clone()).collect());
             main.get_or_insert(exports);
+        }
+        for wanted in &self.wanted {
+            let known = entrypoints
+                .get(&wanted.service)
+                .map_or(&[][..], Vec::as_slice);
+            if !known.contains(&wanted.entrypoint) {
+                return Err(HostError::MissingEntrypoint {
+                    binding: wanted.binding.clone(),
+                    worker: wanted.worker.clone(),
+                    service: wanted.service.clone(),
+                    entrypoint: wanted.entrypoint.clone(),
+                    known: known.join(", "),
+                });
+            }
         }
         self.inner.alarms.start(&self.inner.runtime);
         Ok(main.unwrap_or_default())
@@ -250,6 +285,28 @@ impl Host {
             // Nothing is lost: the next start reads it.
             tracing::warn!(%error, "the commit log could not be emptied");
         }
+    }
+}
+
+/// An entry point that a service binding names.
+struct WantedEntrypoint {
+    binding: String,
+    worker: String,
+    service: String,
+    entrypoint: String,
+}
+
+impl WantedEntrypoint {
+    fn of(worker: &WorkerConfig) -> Vec<Self> {
+        let named = worker.services.iter().filter_map(|service| {
+            Some(Self {
+                binding: service.binding.clone(),
+                worker: worker.name.clone(),
+                service: service.service.clone(),
+                entrypoint: service.entrypoint.clone()?,
+            })
+        });
+        named.collect()
     }
 }
 

@@ -241,5 +241,6 @@ pub fn limits_of(config: &facetd_config::LimitsConfig) -> Limits {
         memory_mb: config.memory_mb,
         wall_ms: config.wall_ms,
         storage_mb: config.storage_mb,
+        wait_until_ms: config.wait_until_ms,
     }
 }

@@ -124,6 +124,7 @@ impl Target for Network {
             reply,
             abort,
             charge,
+            caller: _,
         } = event;
         let EventKind::Fetch(request) = kind else {
             let text = "The global outbound has no RPC methods.";

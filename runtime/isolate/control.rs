@@ -189,6 +189,7 @@ impl IsolateHandle {
                     reply,
                     abort,
                     charge,
+                    caller,
                 } = event;
                 let object = if let EventTarget::Object(port) = &target {
                     port.key()
@@ -200,6 +201,7 @@ impl IsolateHandle {
                     reply: self.0.track(object, reply),
                     abort,
                     charge,
+                    caller,
                 };
                 self.0.inbox.send(Message::Event {
                     target,

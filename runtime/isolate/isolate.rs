@@ -4,6 +4,7 @@ use crate::allocator;
 use crate::blobs::Blobs;
 use crate::control::{Control, IsolateHandle, Killed};
 use crate::extensions::extensions;
+use crate::hung::hung_events;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::spin::Spin;
@@ -227,6 +228,7 @@ impl Isolate {
                 }
                 if idle {
                     self.fail_hung_events();
+                    debug_assert_eq!(self.left_over(), None, "an event takes all it had along");
                 }
                 let now = Instant::now();
                 if eviction_due.is_none_or(|due| now >= due) {
@@ -284,19 +286,27 @@ impl Isolate {
             Message::Completed { call, with } => self.handle_completed(call, with),
             Message::Cancelled { event } => {
                 let cancel = self.state.callbacks().cancel.clone();
-                self.call_with_number(&cancel, event);
+                let by_code = {
+                    let events = self.state.events.borrow();
+                    events.get(&event).is_some_and(|e| e.caller.is_some())
+                };
+                self.call_with_numbers(&cancel, &[f64::from(event), f64::from(by_code)]);
             }
             Message::TimedOut { event } => {
                 let known = {
                     let events = self.state.events.borrow();
                     events
                         .get(&event)
-                        .map(|e| (e.limits.wall_ms, e.context, e.alarm.is_some()))
+                        .map(|e| (e.limits, e.context, e.alarm.is_some(), e.lingers))
                 };
-                if let Some((_, context, true)) = known {
+                if let Some((limits, .., true)) = known {
+                    let too_long = self.state.callbacks().too_long.clone();
+                    let limit_ms = limits.wait_until_ms.unwrap_or_default();
+                    self.call_with_numbers(&too_long, &[f64::from(event), limit_ms as f64]);
+                } else if let Some((_, context, true, _)) = known {
                     // It must not go on beside its retry.
                     self.reset_object(context, Failure::error(ALARM_TOO_LONG), true);
-                } else if let Some((Some(limit), ..)) = known {
+                } else if let Some(limit) = known.and_then(|(limits, ..)| limits.wall_ms) {
                     let error = facetd_core::HostError {
                         limit: Some(("EXCEEDED_WALL", limit, limit)),
                         ..facetd_core::HostError::new("Error", "Worker exceeded wall time limit.")
@@ -322,11 +332,18 @@ impl Isolate {
     }
 
     fn call_with_number(&mut self, function: &v8::Global<v8::Function>, number: u32) {
+        self.call_with_numbers(function, &[f64::from(number)]);
+    }
+
+    fn call_with_numbers(&mut self, function: &v8::Global<v8::Function>, numbers: &[f64]) {
         self.turn(Payer::Isolate, |scope, _state| {
             let function = v8::Local::new(scope, function);
             let this = v8::undefined(scope).into();
-            let number = v8::Integer::new_from_unsigned(scope, number).into();
-            function.call(scope, this, &[number]);
+            let numbers: Vec<v8::Local<v8::Value>> = numbers
+                .iter()
+                .map(|number| v8::Number::new(scope, *number).into())
+                .collect();
+            function.call(scope, this, &numbers);
         });
     }
 
@@ -347,33 +364,38 @@ impl Isolate {
         matches!(polled, Poll::Ready(Ok(())))
     }
 
+    /// What is left of stateless events that are over, when none runs. For assertions.
+    fn left_over(&mut self) -> Option<String> {
+        let state = &self.state;
+        if !state.events.borrow().is_empty() || self.is_condemned() {
+            return None;
+        }
+        let contexts = state.contexts.borrow();
+        let stateless = contexts.values().filter(|c| c.object.is_none()).count();
+        // Calls of the isolate's own have no context: the chunks of a body that is written.
+        let mut calls: Vec<u32> = state.calls.borrow().values().map(|c| c.context).collect();
+        calls.retain(|context| *context != 0 && !contexts.contains_key(context));
+        let mut bodies = 0;
+        if contexts.is_empty() {
+            let op_state = self.runtime.op_state();
+            let op_state = op_state.borrow();
+            let names = op_state.resource_table.names();
+            bodies = names.filter(|(_, name)| name.starts_with("body")).count();
+        }
+        (stateless + calls.len() + bodies > 0).then(|| {
+            format!(
+                "{stateless} contexts, {} calls, {bodies} bodies",
+                calls.len()
+            )
+        })
+    }
+
     /// A stateless event that waits while nothing can happen any more will never be answered.
     fn fail_hung_events(&mut self) {
-        let hung: Vec<u32> = {
-            let events = self.state.events.borrow();
-            if events.is_empty() {
-                return;
-            }
-            let (contexts, calls) = (self.state.contexts.borrow(), self.state.calls.borrow());
-            let exports = self.state.exports.borrow();
-            let sockets = self.state.sockets.borrow();
-            let stateless = |context| contexts.get(&context).is_some_and(|c| c.object.is_none());
-            // It waits for no call of its own, nobody can call it back, and no message can come.
-            let stuck = |number: u32, context: u32| {
-                calls
-                    .values()
-                    .all(|call| call.event != number && call.context != context)
-                    && exports.values().all(|home| *home != context)
-                    && sockets.values().all(|socket| socket.context != context)
-            };
-            let waiting = events
-                .iter()
-                .filter(|(_, e)| e.reply.is_some() && stateless(e.context));
-            waiting
-                .filter(|(number, e)| stuck(**number, e.context))
-                .map(|(number, _)| *number)
-                .collect()
-        };
+        if self.state.events.borrow().is_empty() {
+            return;
+        }
+        let hung = hung_events(&self.state);
         for event in hung {
             let error = facetd_core::HostError {
                 remote: true,

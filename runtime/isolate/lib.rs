@@ -10,6 +10,7 @@ mod control;
 mod descriptors;
 mod entry;
 mod extensions;
+mod hung;
 mod isolate;
 mod memory;
 mod modules;

@@ -46,6 +46,7 @@ impl Isolate {
             reply,
             abort,
             charge,
+            caller,
         } = event;
         let number = self.state.next_id();
         let context = match &target {
@@ -108,6 +109,9 @@ impl Isolate {
             alarm,
             keep,
             timer,
+            lingers: false,
+            caller,
+            stuck_while: None,
             charge,
         };
         self.state.events.borrow_mut().insert(number, known);
@@ -407,6 +411,8 @@ impl Isolate {
             destroy.call(scope, this, &[number]);
         }
         self.end(Payer::Isolate);
+        // Readers of its bodies are told that no more will come.
+        self.state.flush_outbox();
     }
 
     /// Each open database holds descriptors of the process. An isolate that has its share of them gives

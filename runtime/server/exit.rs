@@ -51,7 +51,11 @@ impl Stopped {
     pub fn code(&self) -> Code {
         match self {
             Self::Config(_) | Self::Host(HostError::Config(_)) => Code::Project,
-            Self::Host(HostError::MissingClass { .. } | HostError::Start { .. }) => Code::Start,
+            Self::Host(
+                HostError::MissingClass { .. }
+                | HostError::MissingEntrypoint { .. }
+                | HostError::Start { .. },
+            ) => Code::Start,
             Self::Host(HostError::Store(_)) => Code::Data,
             Self::Host(HostError::Network(_)) | Self::Io(..) => Code::Failed,
             Self::Address(..) => Code::Address,

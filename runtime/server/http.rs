@@ -91,6 +91,7 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
         reply: Reply::new(move |outcome| drop(told.send(outcome))),
         abort: Some(disconnect.abort.clone()),
         charge: None,
+        caller: None,
     });
     let outcome: Outcome = outcome
         .await
