@@ -12,6 +12,7 @@ mod harness;
 mod history;
 mod hostile;
 mod http;
+mod instances;
 mod interop;
 mod isolates;
 mod limits;

@@ -352,6 +352,18 @@ fn wrong_types_name_the_key_path() {
             "limits.cpu_ms: expected a whole number greater than 0, found 0",
         ),
         (
+            json!({ "facetd": { "instances": 0 } }),
+            "facetd.instances: expected a whole number greater than 0, found 0",
+        ),
+        (
+            json!({ "facetd": { "instances": 1000 } }),
+            "facetd.instances: expected at most 256, found 1000",
+        ),
+        (
+            json!({ "facetd": { "instances": "all" } }),
+            "facetd.instances: expected a number or \"cores\", found string",
+        ),
+        (
             json!({ "facetd": { "durability": "maybe" } }),
             "facetd.durability: expected \"fsync\" or \"relaxed\", found \"maybe\"",
         ),
@@ -466,6 +478,13 @@ fn every_binding_is_read() {
         (Some(2), Some(Durability::Relaxed), Some(false))
     );
     assert_eq!(worker.egress, Some(json!({ "allow": ["x"] })));
+}
+
+#[test]
+fn instances_may_follow_the_machine() {
+    let worker = worker(json!({ "facetd": { "instances": "cores" } }));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    assert_eq!(worker.instances, Some(cores.min(256)));
 }
 
 #[test]

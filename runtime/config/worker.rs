@@ -75,8 +75,10 @@ pub(crate) fn from_config(
     let dynamic_limits = dynamic_limits.map_or(Ok(LimitsConfig::default()), |field| {
         read_limits(&field, warnings)
     })?;
-    let positive = |field: Option<Field>| field.map(|field| field.positive()).transpose();
-    let instances = positive(settings.facetd("instances")?)?;
+    let instances = settings
+        .facetd("instances")?
+        .map(|field| read_instances(&field))
+        .transpose()?;
     let durability = settings
         .facetd("durability")?
         .map(|field| read_durability(&field))
@@ -287,6 +289,27 @@ fn read_durability(field: &Field) -> Result<Durability, ConfigError> {
         other => Err(field.invalid(format!(
             "expected \"fsync\" or \"relaxed\", found \"{other}\""
         ))),
+    }
+}
+
+/// More isolates of one worker than this are a mistake: each is a thread.
+const INSTANCES_MAX: u64 = 256;
+
+fn read_instances(field: &Field) -> Result<u64, ConfigError> {
+    match field.value {
+        Value::String(text) if text == "cores" => {
+            let cores = std::thread::available_parallelism();
+            Ok(cores
+                .map_or(1, |cores| cores.get() as u64)
+                .min(INSTANCES_MAX))
+        }
+        Value::Number(_) => match field.positive()? {
+            number if number <= INSTANCES_MAX => Ok(number),
+            number => {
+                Err(field.invalid(format!("expected at most {INSTANCES_MAX}, found {number}")))
+            }
+        },
+        _ => Err(field.expected("a number or \"cores\"")),
     }
 }
 

@@ -237,10 +237,10 @@ impl Host {
         let loaded = loaded.iter().filter_map(Weak::upgrade);
         let workers = self.workers.iter().cloned().chain(loaded);
         let stopped: Vec<_> = workers
-            .filter_map(|w| w.stop(Failure::disconnected()))
+            .flat_map(|worker| worker.stop(&Failure::disconnected()))
             .collect();
         for _ in 0..500 {
-            if stopped.iter().all(|isolate| isolate.has_ended()) {
+            if stopped.iter().all(|running| running.isolate.has_ended()) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -373,7 +373,8 @@ impl<'a> Builder<'a> {
             let ours = own.clone();
             let modules = modules_of(&config);
             let network: Arc<dyn Target> = self.network.clone();
-            let make = Box::new(move |worker: &Arc<Worker>| WorkerBundle {
+            let instances = usize::try_from(config.instances.unwrap_or(1)).unwrap_or(1);
+            let make = Box::new(move |worker: &Arc<Worker>, instance: usize| WorkerBundle {
                 name: config.name.clone(),
                 main: config.main.clone(),
                 modules: modules.clone(),
@@ -390,7 +391,11 @@ impl<'a> Builder<'a> {
                         (class.clone(), namespace)
                     })
                     .collect(),
-                worker: Arc::new(Own(Arc::downgrade(worker), false)),
+                worker: Arc::new(Own {
+                    worker: Arc::downgrade(worker),
+                    dynamic: false,
+                    instance: Some(instance),
+                }),
                 outbound: network.clone(),
                 limits: worker.limits(),
                 dynamic: false,
@@ -400,7 +405,8 @@ impl<'a> Builder<'a> {
                 }),
                 started: Box::new(|_outcome| {}),
             });
-            let worker = Worker::of_project(self.inner.clone(), name.clone(), limits, make);
+            let worker =
+                Worker::of_project(self.inner.clone(), name.clone(), limits, instances, make);
             for (_, namespace) in ours {
                 namespace.bind(&worker);
             }
@@ -496,14 +502,12 @@ struct Lazily {
 
 impl Lazily {
     fn own(&self) -> Own {
-        Own(
-            self.slots
-                .lock()
-                .get(&self.name)
-                .cloned()
-                .unwrap_or_default(),
-            false,
-        )
+        let known = self.slots.lock().get(&self.name).cloned();
+        Own {
+            worker: known.unwrap_or_default(),
+            dynamic: false,
+            instance: None,
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use crate::facets::ObjectTree;
 use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
 use crate::seats::Claim;
-use crate::worker::Worker;
+use crate::worker::{Running, Worker};
 use facetd_core::{
     Event, EventTarget, FacetLookup, Failure, Limits, Listed, Message, ObjectId, ObjectName,
     ObjectPort, ObjectStart, OutputGate, Payload, Target, TargetKind,
@@ -21,7 +21,7 @@ use std::sync::{Arc, OnceLock, Weak};
 enum State {
     /// Events wait for the class, the storage id or the seat.
     Waiting(Vec<Event>),
-    Running(Arc<IsolateHandle>),
+    Running(Arc<Running>),
     Broken(Failure),
 }
 
@@ -155,12 +155,12 @@ impl Incarnation {
             return;
         };
         let waiting = std::mem::take(waiting);
-        match worker.isolate() {
-            Some(isolate) => {
+        match worker.isolate(worker.instance_of(&self.tree.object)) {
+            Some(running) => {
                 for event in waiting {
-                    self.post(&isolate, event);
+                    self.post(&running.isolate, event);
                 }
-                *state = State::Running(isolate);
+                *state = State::Running(running);
             }
             None => {
                 *self.later.lock() = Some(worker.clone());
@@ -171,7 +171,7 @@ impl Incarnation {
                 // A worker that has failed breaks us while it refuses the messages.
                 drop(state);
                 for message in messages {
-                    worker.send(message);
+                    worker.send_later(message);
                 }
             }
         }
@@ -197,26 +197,27 @@ impl Incarnation {
             State::Waiting(waiting) => {
                 let later = self.later.lock().clone();
                 match later {
-                    Some(worker) => match worker.isolate() {
-                        Some(isolate) => {
-                            self.post(&isolate, event);
-                            *state = State::Running(isolate);
+                    Some(worker) => match worker.isolate(0) {
+                        // Only a loaded worker lets wait for its code, and it has one isolate.
+                        Some(running) => {
+                            self.post(&running.isolate, event);
+                            *state = State::Running(running);
                         }
                         None => {
                             let message = self.message(event);
                             drop(state);
-                            worker.send(message);
+                            worker.send_later(message);
                         }
                     },
                     None => waiting.push(event),
                 }
             }
-            State::Running(isolate) if isolate.is_gone() => {
+            State::Running(running) if running.isolate.is_gone() => {
                 // Its teardown will say why; nothing new may run there or beside it.
                 drop(state);
                 event.reply.send(Err(Failure::disconnected()));
             }
-            State::Running(isolate) => self.post(isolate, event),
+            State::Running(running) => self.post(&running.isolate, event),
             State::Broken(failure) => {
                 let failure = failure.clone();
                 drop(state);
@@ -251,8 +252,8 @@ impl Incarnation {
                     event.reply.send(Err(failure.clone()));
                 }
             }
-            State::Running(isolate) => {
-                isolate.abort_object(self.key, failure);
+            State::Running(running) => {
+                running.isolate.abort_object(self.key, failure);
             }
             State::Broken(_) => {}
         }

@@ -156,7 +156,11 @@ impl CodeSlot for Slot {
             bindings: Vec::new(),
             env: code.env,
             namespaces: Vec::new(),
-            worker: Arc::new(Own(weak, true)),
+            worker: Arc::new(Own {
+                worker: weak,
+                dynamic: true,
+                instance: None,
+            }),
             outbound: code.outbound,
             limits,
             dynamic: true,
