@@ -17,5 +17,6 @@ mod interop;
 mod isolates;
 mod limits;
 mod npm;
+mod scheduled;
 mod test_command;
 mod websockets;

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::compatibility::Compatibility;
+use crate::cron::Cron;
 use crate::migrations::Migration;
 
 /// One or more workers that run together.
@@ -47,8 +48,8 @@ pub struct WorkerConfig {
     pub kv_namespaces: Vec<KvBinding>,
     /// Names of workers that get the trace items of this one.
     pub tail_consumers: Vec<String>,
-    /// Cron expressions as written, not yet parsed.
-    pub crons: Vec<String>,
+    /// When `scheduled` is called.
+    pub crons: Vec<Cron>,
     pub assets: Option<AssetsConfig>,
     pub migrations: Vec<Migration>,
     /// The lower of `limits` and `facetd.limits`, field by field.

@@ -380,6 +380,10 @@ fn wrong_types_name_the_key_path() {
             "triggers.crons: expected an array, found string",
         ),
         (
+            json!({ "triggers": { "crons": ["* * * * *", "0 25 * * *"] } }),
+            "triggers.crons[1]: \"0 25 * * *\": hour: \"25\" is not a value: expected 0 to 23",
+        ),
+        (
             json!({ "env": { "a": 1 }, "facetd": [] }),
             "facetd: expected an object, found array",
         ),
@@ -441,7 +445,8 @@ fn every_binding_is_read() {
         .collect();
     assert_eq!(stores, ["x", "K2"]);
     assert_eq!(worker.tail_consumers, ["w"]);
-    assert_eq!(worker.crons, ["0 * * * *"]);
+    let crons: Vec<String> = worker.crons.iter().map(ToString::to_string).collect();
+    assert_eq!(crons, ["0 * * * *"]);
     let assets = worker.assets.unwrap();
     assert_eq!(
         (assets.directory, assets.binding.as_deref()),

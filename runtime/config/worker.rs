@@ -11,6 +11,7 @@ use crate::LoadOptions;
 use crate::bindings::{Bindings, optional_name};
 use crate::compatibility::{Compatibility, SUPPORTED_DATE};
 use crate::config_file::parse;
+use crate::cron::Cron;
 use crate::error::ConfigError;
 use crate::migrations::{self, Severity, fold};
 use crate::modules::{discover, normalize, single_file};
@@ -358,14 +359,28 @@ fn dev(settings: &Settings, warnings: &mut Vec<String>) -> Result<DevConfig, Con
     })
 }
 
-fn crons(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+/// More than the platform allows; each costs a look per minute.
+const CRONS_MAX: usize = 1000;
+
+fn crons(settings: &Settings) -> Result<Vec<Cron>, ConfigError> {
     let Some(field) = settings.get("triggers") else {
         return Ok(Vec::new());
     };
-    field
-        .object()?
-        .get("crons")
-        .map_or(Ok(Vec::new()), |field| field.strings())
+    let Some(crons) = field.object()?.get("crons") else {
+        return Ok(Vec::new());
+    };
+    let items = crons.items()?;
+    if items.len() > CRONS_MAX {
+        return Err(crons.invalid(format!(
+            "expected at most {CRONS_MAX} cron expressions, found {}",
+            items.len()
+        )));
+    }
+    let parse = |item: &Field| {
+        let text = item.string()?;
+        Cron::parse(text).map_err(|error| item.invalid(format!("\"{text}\": {error}")))
+    };
+    items.iter().map(parse).collect()
 }
 
 fn tail_consumers(settings: &Settings) -> Result<Vec<String>, ConfigError> {

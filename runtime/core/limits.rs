@@ -2,6 +2,8 @@
 
 /// How long an alarm handler may take. The platform's number.
 pub const ALARM_WALL_MS_MAX: u64 = 15 * 60 * 1000;
+/// How long one run of a cron trigger may take. The platform's number.
+pub const CRON_WALL_MS_MAX: u64 = 15 * 60 * 1000;
 /// Longest facet name, in UTF-8 bytes. The platform's number.
 pub const FACET_NAME_BYTES_MAX: usize = 256;
 /// Root object plus three levels of facets. The platform's number.

@@ -7,7 +7,7 @@ use crate::network::Network;
 use crate::pool::Pool;
 use crate::seats::Seats;
 use crate::worker::{Own, Worker};
-use facetd_config::{ModuleKind, Project, WorkerConfig};
+use facetd_config::{Cron, ModuleKind, Project, WorkerConfig};
 use facetd_core::{
     Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
     ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
@@ -84,6 +84,9 @@ pub struct Host {
     workers: Vec<Arc<Worker>>,
     /// Classes each worker must export.
     classes: Vec<Vec<String>>,
+    /// When each worker's `scheduled` runs.
+    crons: Vec<Vec<Cron>>,
+    running_crons: Mutex<Option<tokio::task::AbortHandle>>,
     /// By unique key.
     namespaces: HashMap<String, Namespace>,
 }
@@ -145,6 +148,7 @@ impl Host {
                     .collect()
             })
             .collect();
+        let crons = project.workers.iter().map(|w| w.crons.clone()).collect();
         let builder = Builder::new(&inner, Arc::new(network), project)?;
         let mut listed: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
         listed.sort_by_key(|namespace| namespace.number());
@@ -158,6 +162,8 @@ impl Host {
             inner,
             workers,
             classes,
+            crons,
+            running_crons: Mutex::default(),
             namespaces,
         })
     }
@@ -171,6 +177,23 @@ impl Host {
     pub fn entrypoint(&self, name: &str) -> Arc<dyn Target> {
         let name = Some(name.to_owned()).filter(|name| name != "default");
         self.workers[0].stub(name, None, Limits::default())
+    }
+
+    /// Runs the workers' cron triggers from now on.
+    pub fn start_crons(&self) {
+        let workers: Vec<_> = self
+            .workers
+            .iter()
+            .cloned()
+            .zip(self.crons.iter().cloned())
+            .collect();
+        *self.running_crons.lock() = crate::crons::start(&workers, &self.inner.runtime);
+    }
+
+    fn stop_crons(&self) {
+        if let Some(task) = self.running_crons.lock().take() {
+            task.abort();
+        }
     }
 
     /// Starts every worker of the project, waits until its modules have run, and checks that they
@@ -231,6 +254,7 @@ impl Host {
     /// Stops every worker, commits nothing more, waits (bounded) until their threads have let go, and empties the commit log
     /// into the databases.
     pub fn shutdown(&self) {
+        self.stop_crons();
         self.inner.alarms.stop();
         self.inner.pool.drain();
         let loaded = std::mem::take(&mut *self.inner.loaded.lock());
@@ -255,6 +279,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.stop_crons();
         self.inner.alarms.stop();
     }
 }

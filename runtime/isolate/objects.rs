@@ -8,8 +8,8 @@ use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
-    ALARM_WALL_MS_MAX, Completed, Event, EventKind, EventTarget, Failure, InputGate, Limits,
-    Message, ObjectPort, Payload, Ready,
+    ALARM_WALL_MS_MAX, CRON_WALL_MS_MAX, Completed, Event, EventKind, EventTarget, Failure,
+    InputGate, Limits, Message, ObjectPort, Payload, Ready,
 };
 use facetd_rpc::{Context, EventState, Input, ObjectContext, Timer, Via};
 use facetd_storage::Databases;
@@ -87,9 +87,13 @@ impl Isolate {
         } else {
             None
         };
-        if matches!(kind, EventKind::Alarm(_) | EventKind::FacetDue { .. }) {
-            let wall_ms = limits.wall_ms.unwrap_or(ALARM_WALL_MS_MAX);
-            limits.wall_ms = Some(wall_ms.min(ALARM_WALL_MS_MAX));
+        let wall_ms_max = match kind {
+            EventKind::Alarm(_) | EventKind::FacetDue { .. } => Some(ALARM_WALL_MS_MAX),
+            EventKind::Scheduled(_) => Some(CRON_WALL_MS_MAX),
+            _ => None,
+        };
+        if let Some(most) = wall_ms_max {
+            limits.wall_ms = Some(limits.wall_ms.map_or(most, |wall_ms| wall_ms.min(most)));
         }
         let timer = limits.wall_ms.map(|wall_ms| {
             let inbox = self.control.inbox.clone();

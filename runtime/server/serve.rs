@@ -121,6 +121,7 @@ async fn serve(
         tokio::runtime::Handle::current(),
     )?);
     host.start().await?;
+    host.start_crons();
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|e| Stopped::Io("SIGTERM cannot be handled", e))?;
     let mut interrupt =
