@@ -62,7 +62,9 @@ hooks.scheduled = (event, name, props, time, cron) => {
     answer("exception", true);
     return;
   }
-  const run = async () => instance.scheduled(controller, worker.env, ctx);
+  // Classes have `this.env` and `this.ctx`; the platform passes them nothing more than the controller, three arguments long.
+  const more = typeof entry === "function" ? [undefined, undefined] : [worker.env, ctx];
+  const run = async () => instance.scheduled(controller, ...more);
   const ended = async () => {
     await run().then(() => {}, failed("Uncaught"));
     // What is held may hold more.

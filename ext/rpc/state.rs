@@ -9,8 +9,8 @@ use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
     AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
-    LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
-    SocketEnd, Target, WorkerPort,
+    LogSink, Message, ObjectPort, Outcome, OutputGate, OverBudget, Ready, Reply, SectionId,
+    SendBudget, SocketEnd, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -128,6 +128,16 @@ pub struct OpenSocket {
 
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
+
+pub(crate) const TOO_MANY: &str =
+    "Too many requests are on their way from this Worker and have not been received yet.";
+
+fn over_budget(over: OverBudget) -> Failure {
+    match over {
+        OverBudget::Bytes => facetd_core::HostError::new("RangeError", TOO_MUCH).into(),
+        OverBudget::Events => Failure::overloaded(TOO_MANY),
+    }
+}
 
 /// Which commits a message of the outbox waits for.
 #[derive(Clone, Copy)]
@@ -356,9 +366,12 @@ impl IsolateState {
             }
             state.sub_requests += 1;
         }
-        let Some(charge) = self.send_budget.charge(kind.cost_bytes()) else {
-            self.calls.borrow_mut().remove(&call);
-            return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+        let charge = match self.send_budget.charge_event(kind.cost_bytes()) {
+            Ok(charge) => charge,
+            Err(over) => {
+                self.calls.borrow_mut().remove(&call);
+                return Err(over_budget(over));
+            }
         };
         let inbox = self.inbox.clone();
         let mut outgoing = self.event_completing(kind, call, &inbox);

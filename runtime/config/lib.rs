@@ -39,8 +39,8 @@ pub use migration_log::{MigrationReport, apply_migrations, check_migration_log};
 pub use migrations::{ClassMap, DeletedClass, Migration, RenamedClass};
 pub use project::{
     AssetsConfig, ClassBinding, DevConfig, Durability, DurableClass, HistoryConfig, KvBinding,
-    LimitsConfig, LoaderBinding, ModuleKind, ModuleSource, ObjectBinding, Project, ServiceBinding,
-    WorkerConfig,
+    LimitsConfig, LoaderBinding, MailboxConfig, ModuleKind, ModuleSource, ObjectBinding, Project,
+    ServiceBinding, WorkerConfig,
 };
 
 use config_file::{Located, locate};

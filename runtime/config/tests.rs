@@ -352,6 +352,10 @@ fn wrong_types_name_the_key_path() {
             "limits.cpu_ms: expected a whole number greater than 0, found 0",
         ),
         (
+            json!({ "facetd": { "mailbox": { "length": 0 } } }),
+            "facetd.mailbox.length: expected a whole number greater than 0, found 0",
+        ),
+        (
             json!({ "facetd": { "instances": 0 } }),
             "facetd.instances: expected a whole number greater than 0, found 0",
         ),
@@ -409,7 +413,8 @@ fn every_binding_is_read() {
             "durable_object_classes": [{ "binding": "F", "class_name": "Facet", "service": "w", "props": {} }],
             "limits": { "cpu_ms": 100, "memory_mb": 64, "wall_ms": 1000, "storage_mb": 10 },
             "dynamic_limits": { "cpu_ms": 10 },
-            "instances": 2, "durability": "relaxed", "confine": false, "egress": { "allow": ["x"] }
+            "instances": 2, "evict_after_ms": 500, "mailbox": { "length": 10, "wait_ms": 20, "in_flight": 30 },
+            "durability": "relaxed", "confine": false, "egress": { "allow": ["x"] }
         }
     }));
     assert_eq!(
@@ -481,6 +486,15 @@ fn every_binding_is_read() {
     assert_eq!(
         (worker.instances, worker.durability, worker.confine),
         (Some(2), Some(Durability::Relaxed), Some(false))
+    );
+    let mailbox = MailboxConfig {
+        length: Some(10),
+        wait_ms: Some(20),
+        in_flight: Some(30),
+    };
+    assert_eq!(
+        (worker.evict_after_ms, worker.mailbox),
+        (Some(500), mailbox)
     );
     assert_eq!(worker.egress, Some(json!({ "allow": ["x"] })));
 }

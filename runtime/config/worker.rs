@@ -16,7 +16,8 @@ use crate::error::ConfigError;
 use crate::migrations::{self, Severity, fold};
 use crate::modules::{discover, normalize, single_file};
 use crate::project::{
-    AssetsConfig, DevConfig, Durability, HistoryConfig, LimitsConfig, LoaderBinding, WorkerConfig,
+    AssetsConfig, DevConfig, Durability, HistoryConfig, LimitsConfig, LoaderBinding, MailboxConfig,
+    WorkerConfig,
 };
 use crate::secrets;
 use crate::settings::{Settings, did_you_mean, shown};
@@ -92,6 +93,15 @@ pub(crate) fn from_config(
         .facetd("confine")?
         .map(|field| field.boolean())
         .transpose()?;
+    let evict_after_ms = settings
+        .facetd("evict_after_ms")?
+        .map(|field| field.positive())
+        .transpose()?;
+    let mailbox = settings
+        .facetd("mailbox")?
+        .map_or(Ok(MailboxConfig::default()), |field| {
+            read_mailbox(&field, warnings)
+        })?;
     let egress = settings.facetd("egress")?.map(|field| field.value.clone());
     let dev = dev(&settings, warnings)?;
     let crons = crons(&settings)?;
@@ -122,6 +132,8 @@ pub(crate) fn from_config(
         durability,
         history,
         instances,
+        evict_after_ms,
+        mailbox,
         egress,
         confine,
         dev,
@@ -179,6 +191,8 @@ pub(crate) fn from_single_file(
         durability: None,
         history: None,
         instances: None,
+        evict_after_ms: None,
+        mailbox: MailboxConfig::default(),
         egress: None,
         confine: None,
         dev: DevConfig::default(),
@@ -312,6 +326,22 @@ fn read_instances(field: &Field) -> Result<u64, ConfigError> {
         },
         _ => Err(field.expected("a number or \"cores\"")),
     }
+}
+
+fn read_mailbox(field: &Field, warnings: &mut Vec<String>) -> Result<MailboxConfig, ConfigError> {
+    let object = field.object()?;
+    warn_of_others(
+        field,
+        &object,
+        &["length", "wait_ms", "in_flight"],
+        warnings,
+    );
+    let number = |key| object.get(key).map(|field| field.positive()).transpose();
+    Ok(MailboxConfig {
+        length: number("length")?,
+        wait_ms: number("wait_ms")?,
+        in_flight: number("in_flight")?,
+    })
 }
 
 fn read_history(field: &Field, warnings: &mut Vec<String>) -> Result<HistoryConfig, ConfigError> {

@@ -1,6 +1,7 @@
 //! Building everything from a project, and taking it down.
 
 use crate::alarms::Alarms;
+use crate::incarnation::Incarnation;
 use crate::loader::{Loader, LoaderBinding, WorkerLog, flags_of, limits_of};
 use crate::namespace::Namespace;
 use crate::network::Network;
@@ -9,8 +10,9 @@ use crate::seats::Seats;
 use crate::worker::{Own, Worker};
 use facetd_config::{Cron, ModuleKind, Project, WorkerConfig};
 use facetd_core::{
-    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
-    ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
+    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, MailboxLimits,
+    Module, ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle,
+    WorkerPort,
 };
 use facetd_store::{CommitLog, DataDirLock, Durability, LogOptions, Retention, StoreError};
 use futures::channel::oneshot;
@@ -39,6 +41,7 @@ pub struct HostOptions {
     pub dynamic_limits: Limits,
     pub egress: Egress,
     pub evict_after_ms: u64,
+    pub mailbox: MailboxLimits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,6 +68,8 @@ pub(crate) struct HostInner {
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
     pub memory_mb_max: u64,
+    /// Objects and facets that were asked for and could not start yet.
+    pub waiting: Mutex<Vec<Weak<Incarnation>>>,
     /// Workers made by loaders, to be stopped with the others.
     pub loaded: Mutex<Vec<Weak<Worker>>>,
     pub lock: DataDirLock,
@@ -131,6 +136,7 @@ impl Host {
             alarms: Arc::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
+            waiting: Mutex::default(),
             loaded: Mutex::default(),
             lock,
             keys: AtomicU64::new(1),
@@ -230,6 +236,9 @@ impl Host {
             main.get_or_insert(exports);
         }
         self.inner.alarms.start(&self.inner.runtime);
+        self.inner
+            .runtime
+            .spawn(refuse_late(Arc::downgrade(&self.inner)));
         Ok(main.unwrap_or_default())
     }
 
@@ -281,6 +290,23 @@ impl Drop for Host {
     fn drop(&mut self) {
         self.stop_crons();
         self.inner.alarms.stop();
+    }
+}
+
+/// Refuses events that wait too long for an object that does not start, until the host is gone.
+async fn refuse_late(host: Weak<HostInner>) {
+    while let Some(inner) = host.upgrade() {
+        let look_every = Duration::from_millis((inner.options.mailbox.wait_ms / 4).max(10));
+        let waiting = std::mem::take(&mut *inner.waiting.lock());
+        let mut still = Vec::new();
+        for object in waiting {
+            if object.upgrade().is_some_and(|object| object.refuse_late()) {
+                still.push(object);
+            }
+        }
+        inner.waiting.lock().extend(still);
+        drop(inner);
+        tokio::time::sleep(look_every).await;
     }
 }
 

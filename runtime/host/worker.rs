@@ -2,13 +2,12 @@
 
 use crate::host::HostInner;
 use facetd_core::{
-    ClassPort, Event, EventTarget, Failure, Limits, LoadedWorker, Message, ObjectId, Payload,
-    Target, TargetKind, WorkerBundle, WorkerPort,
+    Charge, ClassPort, Event, EventKind, EventTarget, Failure, Limits, LoadedWorker, Message,
+    ObjectId, Payload, Queue, Target, TargetKind, WorkerBundle, WorkerPort,
 };
 use facetd_isolate::IsolateHandle;
 use parking_lot::{Mutex, RwLock};
 use std::any::Any;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// Makes the bundle of a worker that can be started again, for the instance of this number.
@@ -18,14 +17,14 @@ pub(crate) type MakeBundle = Box<dyn Fn(&Arc<Worker>, usize) -> WorkerBundle + S
 pub(crate) struct Running {
     pub isolate: IsolateHandle,
     /// Stateless events that were sent to it and are not over.
-    in_flight: AtomicUsize,
+    in_flight: Queue,
 }
 
 impl Running {
     fn new(isolate: IsolateHandle) -> Arc<Self> {
         Arc::new(Self {
             isolate,
-            in_flight: AtomicUsize::new(0),
+            in_flight: Queue::default(),
         })
     }
 }
@@ -34,13 +33,16 @@ impl Running {
 struct InFlight {
     _worker: Arc<Worker>,
     running: Arc<Running>,
+    weight: u64,
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.running.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.running.in_flight.leave(self.weight);
     }
 }
+
+const TOO_MANY: &str = "Worker is overloaded. Too many requests are in flight.";
 
 enum State {
     /// A worker of the project that is not running.
@@ -125,11 +127,11 @@ impl Worker {
         if self.instances.len() == 1 {
             return 0;
         }
-        let mut best = (usize::MAX, 0);
+        let mut best = (u64::MAX, 0);
         for (number, instance) in self.instances.iter().enumerate() {
             let busy = match &*instance.read() {
                 State::Running(running) if !running.isolate.is_gone() => {
-                    running.in_flight.load(Ordering::Relaxed).saturating_mul(2)
+                    running.in_flight.len().saturating_mul(2)
                 }
                 // Starting one takes time: only if all are busy.
                 _ => 1,
@@ -182,7 +184,7 @@ impl Worker {
         let instance = instance.unwrap_or_else(|| self.least_busy());
         let target = EventTarget::Entrypoint { name, props };
         // The stub may be collected while the event runs; the worker may not.
-        let message = |keep: Arc<dyn Any + Send + Sync>| Message::Event {
+        let message = |event, keep: Arc<dyn Any + Send + Sync>| Message::Event {
             target,
             event,
             limits,
@@ -190,14 +192,24 @@ impl Worker {
         };
         match self.isolate(instance) {
             Some(running) => {
-                running.in_flight.fetch_add(1, Ordering::Relaxed);
+                let guest = event.charge.as_ref().is_some_and(Charge::is_guest);
+                let most = match event.kind {
+                    // The host's own questions.
+                    EventKind::Describe | EventKind::Scheduled(_) => usize::MAX,
+                    _ => self.host.options.mailbox.in_flight,
+                };
+                let Some((weight, _)) = running.in_flight.enter(guest, most) else {
+                    event.reply.send(Err(Failure::overloaded(TOO_MANY)));
+                    return;
+                };
                 let keep = Arc::new(InFlight {
                     _worker: self.clone(),
                     running: running.clone(),
+                    weight,
                 });
-                running.isolate.send(message(keep));
+                running.isolate.send(message(event, keep));
             }
-            None => self.send_later(message(Arc::new(self.clone()))),
+            None => self.send_later(message(event, Arc::new(self.clone()))),
         }
     }
 
@@ -205,7 +217,15 @@ impl Worker {
     pub(crate) fn send_later(self: &Arc<Self>, message: Message) {
         let mut state = self.instances[0].write();
         match &mut *state {
-            State::Loading(waiting) => waiting.get_mut().push(message),
+            State::Loading(waiting) => {
+                let waiting = waiting.get_mut();
+                if waiting.len() < self.host.options.mailbox.in_flight {
+                    waiting.push(message);
+                } else {
+                    drop(state);
+                    refuse(message, &Failure::overloaded(TOO_MANY));
+                }
+            }
             State::Running(running) => running.isolate.send(message),
             State::Failed(failure) => {
                 let failure = failure.clone();

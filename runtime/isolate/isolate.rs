@@ -396,6 +396,9 @@ impl Isolate {
         *self.state.outbound.borrow_mut() = Some(bundle.outbound.clone());
         *self.state.log.borrow_mut() = Some(bundle.log.clone());
         self.state.dynamic.set(bundle.dynamic);
+        if bundle.dynamic {
+            self.state.send_budget.set_guest();
+        }
         let builtins = self.builtins.clone();
         let allow_eval = bundle.flags.contains("allow_eval_during_startup");
         let WorkerBundle {

@@ -8,7 +8,7 @@ use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
-    ALARM_WALL_MS_MAX, CRON_WALL_MS_MAX, Completed, Event, EventKind, EventTarget, Failure,
+    ALARM_WALL_MS_MAX, CRON_WALL_MS_MAX, Charge, Completed, Event, EventKind, EventTarget, Failure,
     InputGate, Limits, Message, ObjectPort, Payload, Ready,
 };
 use facetd_rpc::{Context, EventState, Input, ObjectContext, Timer, Via};
@@ -17,12 +17,14 @@ use facetd_store::OpenOptions;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
 
 const OVERLOADED: &str =
     "Durable Object is overloaded. Too many objects are open at the same time.";
+
+const QUEUED_TOO_LONG: &str = "Durable Object is overloaded. Requests queued for too long.";
 
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
@@ -47,6 +49,13 @@ impl Isolate {
             abort,
             charge,
         } = event;
+        if let (EventTarget::Object(port), Some(since)) =
+            (&target, charge.as_ref().and_then(Charge::waits_since))
+            && since.elapsed() >= Duration::from_millis(port.start().wait_ms_max)
+        {
+            reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
+            return;
+        }
         let number = self.state.next_id();
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
@@ -137,6 +146,8 @@ impl Isolate {
                     },
                 ) {
                     self.run_input(context, input);
+                } else {
+                    self.note_waiting(number);
                 }
                 self.run_ready(context);
             }
@@ -150,6 +161,44 @@ impl Isolate {
                     kind,
                 );
             }
+        }
+    }
+
+    /// The input gate keeps this event.
+    fn note_waiting(&self, event: u32) {
+        let mut events = self.state.events.borrow_mut();
+        if let Some(charge) = events.get_mut(&event).and_then(|e| e.charge.as_mut()) {
+            charge.waits(Instant::now());
+        }
+    }
+
+    /// Refuses what has waited for too long at the gate of `context`. The gate opens in order, so a caller that
+    /// was told so was not overtaken.
+    fn refuse_late(&mut self, context: u32, wait_max: Duration) {
+        let mut late = Vec::new();
+        {
+            let mut events = self.state.events.borrow_mut();
+            let mut contexts = self.state.contexts.borrow_mut();
+            let Some(object) = contexts.get_mut(&context).and_then(|c| c.object.as_mut()) else {
+                return;
+            };
+            let removed = object.gate.remove(|input| {
+                let Input::Event { event, .. } = input else {
+                    return false;
+                };
+                let charge = events.get(event).and_then(|event| event.charge.as_ref());
+                let since = charge.and_then(Charge::waits_since);
+                since.is_some_and(|since| since.elapsed() >= wait_max)
+            });
+            for input in removed {
+                if let Input::Event { event, .. } = input {
+                    object.add_busy(-1);
+                    late.extend(events.remove(&event));
+                }
+            }
+        }
+        for reply in late.into_iter().filter_map(|event| event.reply) {
+            reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
         }
     }
 
@@ -441,17 +490,14 @@ impl Isolate {
                 self.forget_object(context, &port);
                 Ok(())
             }
-            None => Err(facetd_core::HostError {
-                overloaded: true,
-                ..facetd_core::HostError::new("Error", OVERLOADED)
-            }
-            .into()),
+            None => Err(Failure::overloaded(OVERLOADED)),
         }
     }
 
     /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
     pub(crate) fn evict_idle(&mut self) -> Option<Duration> {
         let mut evict = Vec::new();
+        let mut waited_for = Vec::new();
         let mut next: Option<Duration> = None;
         for (context, known) in self.state.contexts.borrow().iter() {
             let Some(object) = &known.object else {
@@ -463,9 +509,21 @@ impl Isolate {
                 .map_or(Duration::ZERO, |since| since.elapsed());
             if idle >= after {
                 evict.push((*context, object.port.clone()));
-            } else {
-                next = Some(next.map_or(after - idle, |next| next.min(after - idle)));
+                continue;
             }
+            let mut look = after - idle;
+            if object.busy > 0 {
+                // Something may come to wait at its gate before the next look.
+                let wait_max = Duration::from_millis(object.port.start().wait_ms_max);
+                look = look.min(wait_max / 4);
+                if object.gate.is_locked() {
+                    waited_for.push((*context, wait_max));
+                }
+            }
+            next = Some(next.map_or(look, |next| next.min(look)));
+        }
+        for (context, wait_max) in waited_for {
+            self.refuse_late(context, wait_max);
         }
         for (context, port) in evict {
             self.forget_object(context, &port);

@@ -14,8 +14,8 @@ use facetd_host::{Role, carry, derive_accept_key, now_ms, run_scheduled};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -112,7 +112,14 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
         Ok(Answer::Value(_) | Answer::Alarm(_) | Answer::FacetDue(_)) => {
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         }
-        Err(failure) => plain(status_of(&failure)),
+        Err(failure) => {
+            let mut response = plain(status_of(&failure));
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                let a_second = HeaderValue::from_static("1");
+                response.headers_mut().insert(RETRY_AFTER, a_second);
+            }
+            response
+        }
     }
 }
 
@@ -256,7 +263,7 @@ fn switch_protocols(
 ///
 /// | failure | status |
 /// |---|---|
-/// | overloaded | 503 |
+/// | overloaded | 503, with `Retry-After` |
 /// | anything else | 500 |
 fn status_of(failure: &Failure) -> StatusCode {
     match failure {
