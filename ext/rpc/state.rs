@@ -129,15 +129,8 @@ pub struct OpenSocket {
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
 
-pub(crate) const TOO_MANY: &str =
+const TOO_MANY: &str =
     "Too many requests are on their way from this Worker and have not been received yet.";
-
-fn over_budget(over: OverBudget) -> Failure {
-    match over {
-        OverBudget::Bytes => facetd_core::HostError::new("RangeError", TOO_MUCH).into(),
-        OverBudget::Events => Failure::overloaded(TOO_MANY),
-    }
-}
 
 /// Which commits a message of the outbox waits for.
 #[derive(Clone, Copy)]
@@ -368,9 +361,17 @@ impl IsolateState {
         }
         let charge = match self.send_budget.charge_event(kind.cost_bytes()) {
             Ok(charge) => charge,
-            Err(over) => {
+            Err(OverBudget::Bytes) => {
                 self.calls.borrow_mut().remove(&call);
-                return Err(over_budget(over));
+                return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+            }
+            Err(OverBudget::Events) => {
+                // As the receiver would have refused it, flags included.
+                self.inbox.send(Message::Completed {
+                    call,
+                    with: Completed::Outcome(Err(Failure::overloaded(TOO_MANY))),
+                });
+                return Ok(());
             }
         };
         let inbox = self.inbox.clone();
