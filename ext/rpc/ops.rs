@@ -674,6 +674,8 @@ impl Target for ExportTarget {
 pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
     let isolate = isolate(state);
     isolate.exports.borrow_mut().insert(export, context);
+    // It goes on living in its object's memory.
+    isolate.with_object(context, |object| object.add_busy(1));
     let inbox = isolate.inbox.clone();
     let export = Arc::new(Export {
         inbox,

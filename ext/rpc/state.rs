@@ -14,7 +14,7 @@ use facetd_core::{
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,6 +68,8 @@ pub struct ObjectContext {
     pub busy: u32,
     /// Since when it has had nothing to do.
     pub idle_since: Option<Instant>,
+    /// When it was looked at last, it waited for something all the same: a timer, an answer nobody awaits.
+    pub was_pending: bool,
 }
 
 impl ObjectContext {
@@ -420,6 +422,15 @@ impl IsolateState {
             Some(object) => object.gate.offer(section, input),
             None => Some(input),
         }
+    }
+
+    /// Objects that wait for something though no event of theirs runs: a timer, the answer to a call that nobody awaits.
+    pub fn pending_contexts(&self) -> HashSet<u32> {
+        self.calls
+            .borrow()
+            .values()
+            .map(|call| call.context)
+            .collect()
     }
 
     pub fn next_ready(&self, context: u32) -> Option<Ready<Input>> {

@@ -316,7 +316,10 @@ impl Isolate {
                 }
             }
             Message::ReleaseExport { export } => {
-                self.state.exports.borrow_mut().remove(&export);
+                let home = self.state.exports.borrow_mut().remove(&export);
+                if let Some(home) = home {
+                    self.state.with_object(home, |object| object.add_busy(-1));
+                }
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }

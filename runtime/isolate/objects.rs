@@ -257,6 +257,7 @@ impl Isolate {
             gate: InputGate::default(),
             busy: 0,
             idle_since: None,
+            was_pending: false,
         };
         self.state.contexts.borrow_mut().insert(
             context,
@@ -478,15 +479,18 @@ impl Isolate {
             return Ok(());
         }
         let idlest = {
+            let pending = self.state.pending_contexts();
             let contexts = self.state.contexts.borrow();
             let idle = contexts.iter().filter_map(|(context, known)| {
                 let object = known.object.as_ref()?;
-                Some((object.idle_since?, *context, object.port.clone()))
+                let waits = pending.contains(context);
+                Some((waits, object.idle_since?, *context, object.port.clone()))
             });
-            idle.min_by_key(|(since, ..)| *since)
+            // One that waits for its own timers goes only if all do.
+            idle.min_by_key(|(waits, since, ..)| (*waits, *since))
         };
         match idlest {
-            Some((_, context, port)) => {
+            Some((_, _, context, port)) => {
                 self.forget_object(context, &port);
                 Ok(())
             }
@@ -525,9 +529,34 @@ impl Isolate {
         for (context, wait_max) in waited_for {
             self.refuse_late(context, wait_max);
         }
+        if !evict.is_empty() {
+            let pending = self.state.pending_contexts();
+            evict.retain(|(context, port)| {
+                let stays = self.stays(*context, pending.contains(context));
+                if stays {
+                    let after = Duration::from_millis(port.start().evict_after_ms);
+                    next = Some(next.map_or(after, |next| next.min(after)));
+                }
+                !stays
+            });
+        }
         for (context, port) in evict {
             self.forget_object(context, &port);
         }
         next
+    }
+
+    /// Whether an object that could leave memory now stays for another while: it waits for something of its own, or did so
+    /// when it was looked at before, and then it has not been idle for long.
+    fn stays(&self, context: u32, is_pending: bool) -> bool {
+        let looked_at = self.state.with_object(context, |object| {
+            let stays = is_pending || object.was_pending;
+            object.was_pending = is_pending;
+            if stays {
+                object.idle_since = Some(Instant::now());
+            }
+            stays
+        });
+        looked_at.unwrap_or(false)
     }
 }
