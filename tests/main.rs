@@ -17,6 +17,7 @@ mod interop;
 mod isolates;
 mod limits;
 mod npm;
+mod objects;
 mod scheduled;
 mod test_command;
 mod websockets;

@@ -6,6 +6,7 @@ use crate::control::{Control, IsolateHandle, Killed};
 use crate::extensions::extensions;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
+use crate::objects::Holder;
 use crate::spin::Spin;
 use crate::turn::Payer;
 use crate::watchdog;
@@ -80,6 +81,8 @@ pub(crate) struct Isolate {
     pub(crate) start_failure: Option<Failure>,
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
+    /// Set once it has objects, unless it runs loaded code.
+    pub(crate) holder: Option<Holder>,
     builtins: v8::Global<v8::Object>,
     pub(crate) blobs: Arc<Blobs>,
     /// V8 calls into it until the runtime is dropped.
@@ -153,6 +156,7 @@ impl Isolate {
             turn_began_ns: 0,
             start_failure: None,
             last_reset: None,
+            holder: None,
             builtins,
             blobs,
             memory,
@@ -227,6 +231,9 @@ impl Isolate {
                 }
                 if idle {
                     self.fail_hung_events();
+                }
+                if self.control.tight.load(Ordering::Relaxed) {
+                    self.evict_for_memory();
                 }
                 let now = Instant::now();
                 if eviction_due.is_none_or(|due| now >= due) {

@@ -16,7 +16,7 @@ use facetd_storage::Databases;
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
@@ -25,6 +25,25 @@ const OVERLOADED: &str =
     "Durable Object is overloaded. Too many objects are open at the same time.";
 
 const QUEUED_TOO_LONG: &str = "Durable Object is overloaded. Requests queued for too long.";
+
+/// Isolates of the project's workers that have objects.
+static STATIC_HOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts an isolate among the holders for as long as it lives.
+pub(crate) struct Holder(());
+
+impl Holder {
+    fn new() -> Self {
+        STATIC_HOLDERS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        STATIC_HOLDERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
@@ -214,6 +233,9 @@ impl Isolate {
     }
 
     fn construct(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+        if self.holder.is_none() && !self.state.dynamic.get() {
+            self.holder = Some(Holder::new());
+        }
         self.make_room()?;
         let start = port.start();
         let context = self.state.next_id();
@@ -469,15 +491,39 @@ impl Isolate {
     /// # Errors
     /// All of its objects are busy.
     fn make_room(&mut self) -> Result<(), Failure> {
+        if self.control.tight.load(Ordering::Relaxed) {
+            self.evict_for_memory();
+        }
         let most = descriptors::databases_max();
         let (share, of_all) = if self.state.dynamic.get() {
             (most / 4, most * 3 / 4)
         } else {
-            (most / 2, most)
+            // Instances of one worker fill up together: their shares must fit.
+            let holders = STATIC_HOLDERS.load(Ordering::Relaxed);
+            (most / holders.max(2), most)
         };
-        if self.databases.open_here() < share && Databases::open_anywhere() < of_all {
+        let (here, anywhere) = (self.databases.open_here(), Databases::open_anywhere());
+        if here < share && anywhere < of_all {
             return Ok(());
         }
+        // More than one if the share has become smaller.
+        let excess = (here + 1).saturating_sub(share).max(1);
+        for given_up in 0..excess {
+            match self.give_up_idlest() {
+                Ok(()) => {}
+                // What is open already may stay open: it was within a share once.
+                Err(_) if given_up > 0 => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws the object out of memory that was idle for longest.
+    ///
+    /// # Errors
+    /// None is idle.
+    fn give_up_idlest(&mut self) -> Result<(), Failure> {
         let idlest = {
             let pending = self.state.pending_contexts();
             let contexts = self.state.contexts.borrow();
@@ -496,6 +542,32 @@ impl Isolate {
             }
             None => Err(Failure::overloaded(OVERLOADED)),
         }
+    }
+
+    /// Memory gets tight: whatever is idle goes now, and a collection is asked for, which says whether that was enough.
+    pub(crate) fn evict_for_memory(&mut self) {
+        self.control.tight.store(false, Ordering::Relaxed);
+        let idle: Vec<(u32, Arc<dyn ObjectPort>)> = {
+            let pending = self.state.pending_contexts();
+            let contexts = self.state.contexts.borrow();
+            let idle = contexts.iter().filter_map(|(context, known)| {
+                let object = known.object.as_ref()?;
+                let goes = object.idle_since.is_some() && !pending.contains(context);
+                goes.then(|| (*context, object.port.clone()))
+            });
+            idle.collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        tracing::debug!(
+            objects = idle.len(),
+            "memory gets tight: idle objects leave it"
+        );
+        for (context, port) in idle {
+            self.forget_object(context, &port);
+        }
+        self.runtime.v8_isolate().low_memory_notification();
     }
 
     /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
