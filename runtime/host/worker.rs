@@ -223,7 +223,10 @@ impl Worker {
                     waiting.push(message);
                 } else {
                     drop(state);
-                    refuse(message, &Failure::overloaded(TOO_MANY));
+                    // Not `refuse`: an object that is asked too much is not broken by that.
+                    if let Message::Event { event, .. } = message {
+                        event.reply.send(Err(Failure::overloaded(TOO_MANY)));
+                    }
                 }
             }
             State::Running(running) => running.isolate.send(message),
