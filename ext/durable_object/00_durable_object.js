@@ -40,7 +40,16 @@ function wantString(method, value, args) {
   return String(value);
 }
 
-function checkOptions(options) {
+/** `options`, which may be left out. */
+function wantOptions(method, at, type, options) {
+  if (options === undefined || options === null) return;
+  if (typeof options !== "object" && typeof options !== "function") {
+    throw new TypeError(`Failed to execute '${method}' on 'DurableObjectNamespace': parameter ${at} is not of type '${type}'.`);
+  }
+}
+
+function checkOptions(method, options) {
+  wantOptions(method, 2, "GetDurableObjectOptions", options);
   const mode = options?.routingMode;
   if (mode !== undefined && mode !== "primary-only") throw new RangeError(`unknown routingMode: ${mode}`);
 }
@@ -52,6 +61,7 @@ class DurableObjectNamespace {
     this.#handle = handle;
   }
   newUniqueId(options) {
+    wantOptions("newUniqueId", 1, "NewUniqueIdOptions", options);
     if (options?.jurisdiction !== undefined && options.jurisdiction !== null) throw new Error(JURISDICTION);
     return makeId(op_namespace_id(this.#handle, UNIQUE, ""));
   }
@@ -68,12 +78,12 @@ class DurableObjectNamespace {
         "Failed to execute 'get' on 'DurableObjectNamespace': parameter 1 is not of type 'DurableObjectId'.",
       );
     }
-    checkOptions(options);
+    checkOptions("get", options);
     return objectStub(this.#handle, id);
   }
   getByName(name, options) {
     const text = wantString("getByName", name, arguments);
-    checkOptions(options);
+    checkOptions("getByName", options);
     return objectStub(this.#handle, makeId(op_namespace_id(this.#handle, BY_NAME, text), text));
   }
   jurisdiction(jurisdiction) {
@@ -120,6 +130,9 @@ class DurableObjectState {
   }
 
   blockConcurrencyWhile(callback) {
+    if (typeof callback !== "function") {
+      throw new TypeError("Failed to execute 'blockConcurrencyWhile' on 'DurableObjectState': parameter 1 is not of type 'function'.");
+    }
     const outer = currentIo() ?? this.#io;
     const { context } = this.#io;
     if (op_gate_depth(context.number) >= NESTING_MAX) {

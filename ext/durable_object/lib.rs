@@ -2,8 +2,9 @@
 
 use deno_core::op2;
 use deno_error::JsErrorBox;
-use facetd_core::ObjectId;
+use facetd_core::{Event, Failure, Target, TargetKind};
 use facetd_rpc::Handle;
+use std::sync::Arc;
 
 const BY_NAME: u32 = 0;
 const UNIQUE: u32 = 1;
@@ -27,6 +28,19 @@ fn op_namespace_id(
     Ok(id.to_string())
 }
 
+/// The stub of an id that another namespace made. The mistake is told when it is used, as every other is.
+struct Foreign(String);
+
+impl Target for Foreign {
+    fn send(&self, event: Event) {
+        event.reply.send(Err(Failure::type_error(self.0.clone())));
+    }
+
+    fn kind(&self) -> TargetKind {
+        TargetKind::Object
+    }
+}
+
 /// A stub of the object `id`. An id of another namespace gives a stub that fails.
 #[op2]
 #[cppgc]
@@ -36,10 +50,10 @@ fn op_namespace_object(
     #[string] name: Option<String>,
 ) -> Result<Handle, JsErrorBox> {
     let namespace = namespace.namespace().map_err(JsErrorBox::from_err)?;
-    let id: ObjectId = namespace
-        .id_from_string(id)
-        .map_err(|error| JsErrorBox::type_error(error.to_string()))?;
-    Ok(Handle::Target(namespace.object(id, name)))
+    Ok(Handle::Target(match namespace.id_from_string(id) {
+        Ok(id) => namespace.object(id, name),
+        Err(error) => Arc::new(Foreign(error.to_string())),
+    }))
 }
 
 deno_core::extension!(

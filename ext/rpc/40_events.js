@@ -76,6 +76,9 @@ export const hooks = {
   alarm: undefined,
   /** Set by the facets extension: the alarm of a facet that does not run is due. `(event, object, name)` */
   facetDue: undefined,
+  /** Set by `45_scheduled.js`: a cron trigger. `(event, name, props, time, cron)`; and gives stubs `scheduled()`. */
+  scheduled: undefined,
+  enableScheduled: undefined,
   /** Set by the websocket extension: the context of an accepted socket; what to do with what it receives. */
   contextOfSocket: undefined,
   receive: undefined,
@@ -83,7 +86,7 @@ export const hooks = {
 
 // ---- entry points
 
-function lookup(name) {
+export function lookup(name) {
   const key = name ?? "default";
   if (!Object.hasOwn(worker.exports, key)) {
     throw new NoEntrypoint(name);
@@ -111,7 +114,7 @@ export function requirePromise(promise, type) {
 }
 
 /** What a stateless handler gets as `ctx`. */
-class ExecutionContext {
+export class ExecutionContext {
   #event;
   constructor(event, props) {
     this.#event = event;
@@ -419,6 +422,7 @@ function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
     else if (kind === 4) socketEvent(event, name, a, b, c);
     else if (kind === 5) hooks.alarm(event, object);
     else if (kind === 6) hooks.facetDue(event, object, a);
+    else if (kind === 7) hooks.scheduled(event, name, props, a, b);
     else event.respond(Response.json(describeExports()));
   } catch (error) {
     event.fail(error);
@@ -662,6 +666,7 @@ function bootEnv(bindings, env, namespaces, flags) {
   claimLanded(undefined);
   types.reviving = "ServiceStub";
   hooks.applyFlags(worker.flags);
+  if (worker.flags.has("service_binding_extra_handlers")) hooks.enableScheduled();
   for (const [name, kind, value] of bindings) worker.env[name] = hooks.makeBinding(kind, value);
   for (const [name, handle] of namespaces) worker.namespaces.set(name, handle);
 }

@@ -28,6 +28,7 @@ deno_core::extension!(
     ops = [
         ops::op_rpc_callbacks,
         ops::op_rpc_fetch,
+        ops::op_rpc_scheduled,
         ops::op_rpc_call,
         ops::op_rpc_give_up,
         ops::op_rpc_answer_value,
@@ -73,5 +74,6 @@ deno_core::extension!(
         "30_stub.js",
         "35_tracing.js",
         "40_events.js",
+        "45_scheduled.js",
     ],
 );

@@ -9,8 +9,8 @@ use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
     Answer, Body, BodyError, Charge, Completed, Event, EventKind, EventTarget, Failure,
-    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Target,
-    TargetKind,
+    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message,
+    ScheduledEvent, Target, TargetKind,
 };
 use futures::FutureExt;
 use std::cell::RefCell;
@@ -203,6 +203,27 @@ pub fn op_rpc_call<'s>(
     let call = isolate.begin_call(context, event, section);
     isolate
         .send_event(target, EventKind::Rpc { path: names, args }, call)
+        .map_err(|failure| failure_error(&failure))?;
+    Ok(call)
+}
+
+/// Sends a cron trigger through a stub. Returns the call that is completed with a response, the outcome as JSON.
+#[op2(fast)]
+pub fn op_rpc_scheduled(
+    state: &mut OpState,
+    #[cppgc] target: &Handle,
+    context: u32,
+    event: u32,
+    section: u32,
+    time_ms: f64,
+    #[string] cron: String,
+) -> Result<u32, JsErrorBox> {
+    let target = target.target().map_err(JsErrorBox::from_err)?.clone();
+    let isolate = isolate(state);
+    let kind = EventKind::Scheduled(ScheduledEvent { time_ms, cron });
+    let call = isolate.begin_call(context, event, section);
+    isolate
+        .send_event(target, kind, call)
         .map_err(|failure| failure_error(&failure))?;
     Ok(call)
 }
@@ -681,6 +702,8 @@ impl Target for ExportTarget {
 pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
     let isolate = isolate(state);
     isolate.exports.borrow_mut().insert(export, context);
+    // It goes on living in its object's memory.
+    isolate.with_object(context, |object| object.add_busy(1));
     let inbox = isolate.inbox.clone();
     let export = Arc::new(Export {
         inbox,

@@ -9,11 +9,12 @@ use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
     AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate,
-    Limits, LogSink, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
-    SocketEnd, Table, Target, WorkerPort,
+    Limits, LogSink, Message, ObjectPort, Outcome, OutputGate, OverBudget, Ready, Reply, SectionId,
+    SendBudget, SocketEnd, Table, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -69,6 +70,8 @@ pub struct ObjectContext {
     pub busy: u32,
     /// Since when it has had nothing to do.
     pub idle_since: Option<Instant>,
+    /// When it was looked at last, it waited for something all the same: a timer, an answer nobody awaits.
+    pub was_pending: bool,
 }
 
 impl ObjectContext {
@@ -137,6 +140,9 @@ pub struct OpenSocket {
 
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
+
+const TOO_MANY: &str =
+    "Too many requests are on their way from this Worker and have not been received yet.";
 
 /// Which commits a message of the outbox waits for.
 #[derive(Clone, Copy)]
@@ -414,9 +420,20 @@ impl IsolateState {
             }
             state.sub_requests += 1;
         }
-        let Some(charge) = self.send_budget.charge(kind.cost_bytes()) else {
-            self.calls.borrow_mut().remove(&call);
-            return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+        let charge = match self.send_budget.charge_event(kind.cost_bytes()) {
+            Ok(charge) => charge,
+            Err(OverBudget::Bytes) => {
+                self.calls.borrow_mut().remove(&call);
+                return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+            }
+            Err(OverBudget::Events) => {
+                // As the receiver would have refused it, flags included.
+                self.inbox.send(Message::Completed {
+                    call,
+                    with: Completed::Outcome(Err(Failure::overloaded(TOO_MANY))),
+                });
+                return Ok(());
+            }
         };
         let mut outgoing = self.event_completing(kind, call);
         outgoing.charge = Some(charge);
@@ -456,6 +473,15 @@ impl IsolateState {
             Some(object) => object.gate.offer(section, input),
             None => Some(input),
         }
+    }
+
+    /// Objects that wait for something though no event of theirs runs: a timer, the answer to a call that nobody awaits.
+    pub fn pending_contexts(&self) -> HashSet<u32> {
+        self.calls
+            .borrow()
+            .values()
+            .map(|call| call.context)
+            .collect()
     }
 
     pub fn next_ready(&self, context: u32) -> Option<Ready<Input>> {

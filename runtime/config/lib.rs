@@ -14,6 +14,7 @@
 mod bindings;
 mod compatibility;
 mod config_file;
+mod cron;
 mod error;
 mod flags;
 mod imports;
@@ -32,13 +33,14 @@ mod worker;
 use std::path::Path;
 
 pub use compatibility::{Compatibility, CompatibilityError, SUPPORTED_DATE};
+pub use cron::{Cron, CronError};
 pub use error::ConfigError;
 pub use migration_log::{MigrationReport, apply_migrations, check_migration_log};
 pub use migrations::{ClassMap, DeletedClass, Migration, RenamedClass};
 pub use project::{
     AssetsConfig, ClassBinding, DevConfig, Durability, DurableClass, HistoryConfig, KvBinding,
-    LimitsConfig, LoaderBinding, ModuleKind, ModuleSource, ObjectBinding, Project, ServiceBinding,
-    WorkerConfig,
+    LimitsConfig, LoaderBinding, MailboxConfig, ModuleKind, ModuleSource, ObjectBinding, Project,
+    ServiceBinding, WorkerConfig,
 };
 
 use config_file::{Located, locate};

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 use crate::compatibility::Compatibility;
+use crate::cron::Cron;
 use crate::migrations::Migration;
 
 /// One or more workers that run together.
@@ -47,8 +48,8 @@ pub struct WorkerConfig {
     pub kv_namespaces: Vec<KvBinding>,
     /// Names of workers that get the trace items of this one.
     pub tail_consumers: Vec<String>,
-    /// Cron expressions as written, not yet parsed.
-    pub crons: Vec<String>,
+    /// When `scheduled` is called.
+    pub crons: Vec<Cron>,
     pub assets: Option<AssetsConfig>,
     pub migrations: Vec<Migration>,
     /// The lower of `limits` and `facetd.limits`, field by field.
@@ -60,6 +61,9 @@ pub struct WorkerConfig {
     pub history: Option<HistoryConfig>,
     /// How many isolates share the load of this worker.
     pub instances: Option<u64>,
+    /// How long an idle object stays in memory; `None`: the default.
+    pub evict_after_ms: Option<u64>,
+    pub mailbox: MailboxConfig,
     /// `facetd.egress` as written.
     pub egress: Option<Value>,
     /// `facetd.confine`: whether the daemon confines itself.
@@ -67,6 +71,17 @@ pub struct WorkerConfig {
     pub dev: DevConfig,
     /// Made from one JavaScript file: classes are known only once it runs.
     pub single_file: bool,
+}
+
+/// `facetd.mailbox`: how much may wait. `None`: the default.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MailboxConfig {
+    /// Events for one object.
+    pub length: Option<u64>,
+    /// How long each.
+    pub wait_ms: Option<u64>,
+    /// Requests in one isolate, not for objects.
+    pub in_flight: Option<u64>,
 }
 
 /// `facetd.history`: what point-in-time recovery keeps per database, whichever is reached first.
@@ -239,6 +254,8 @@ pub(crate) mod tests {
             durability: None,
             history: None,
             instances: None,
+            evict_after_ms: None,
+            mailbox: MailboxConfig::default(),
             egress: None,
             confine: None,
             dev: DevConfig::default(),

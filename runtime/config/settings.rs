@@ -114,7 +114,7 @@ const KEYS: &[(&str, Use)] = &[
 ];
 
 /// The keys below `"facetd"`. Only `durable_object_classes` makes bindings.
-const FACETD_KEYS: [&str; 9] = [
+const FACETD_KEYS: [&str; 11] = [
     "modules",
     "durable_object_classes",
     "limits",
@@ -122,6 +122,8 @@ const FACETD_KEYS: [&str; 9] = [
     "instances",
     "durability",
     "history",
+    "evict_after_ms",
+    "mailbox",
     "egress",
     "confine",
 ];

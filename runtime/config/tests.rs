@@ -352,6 +352,22 @@ fn wrong_types_name_the_key_path() {
             "limits.cpu_ms: expected a whole number greater than 0, found 0",
         ),
         (
+            json!({ "facetd": { "mailbox": { "length": 0 } } }),
+            "facetd.mailbox.length: expected a whole number greater than 0, found 0",
+        ),
+        (
+            json!({ "facetd": { "instances": 0 } }),
+            "facetd.instances: expected a whole number greater than 0, found 0",
+        ),
+        (
+            json!({ "facetd": { "instances": 1000 } }),
+            "facetd.instances: expected at most 256, found 1000",
+        ),
+        (
+            json!({ "facetd": { "instances": "all" } }),
+            "facetd.instances: expected a number or \"cores\", found string",
+        ),
+        (
             json!({ "facetd": { "durability": "maybe" } }),
             "facetd.durability: expected \"fsync\" or \"relaxed\", found \"maybe\"",
         ),
@@ -366,6 +382,10 @@ fn wrong_types_name_the_key_path() {
         (
             json!({ "triggers": { "crons": "* * * * *" } }),
             "triggers.crons: expected an array, found string",
+        ),
+        (
+            json!({ "triggers": { "crons": ["* * * * *", "0 25 * * *"] } }),
+            "triggers.crons[1]: \"0 25 * * *\": hour: \"25\" is not a value: expected 0 to 23",
         ),
         (
             json!({ "env": { "a": 1 }, "facetd": [] }),
@@ -393,7 +413,8 @@ fn every_binding_is_read() {
             "durable_object_classes": [{ "binding": "F", "class_name": "Facet", "service": "w", "props": {} }],
             "limits": { "cpu_ms": 100, "memory_mb": 64, "wall_ms": 1000, "storage_mb": 10, "wait_until_ms": 5000 },
             "dynamic_limits": { "cpu_ms": 10 },
-            "instances": 2, "durability": "relaxed", "confine": false, "egress": { "allow": ["x"] }
+            "instances": 2, "evict_after_ms": 500, "mailbox": { "length": 10, "wait_ms": 20, "in_flight": 30 },
+            "durability": "relaxed", "confine": false, "egress": { "allow": ["x"] }
         }
     }));
     assert_eq!(
@@ -429,7 +450,8 @@ fn every_binding_is_read() {
         .collect();
     assert_eq!(stores, ["x", "K2"]);
     assert_eq!(worker.tail_consumers, ["w"]);
-    assert_eq!(worker.crons, ["0 * * * *"]);
+    let crons: Vec<String> = worker.crons.iter().map(ToString::to_string).collect();
+    assert_eq!(crons, ["0 * * * *"]);
     let assets = worker.assets.unwrap();
     assert_eq!(
         (assets.directory, assets.binding.as_deref()),
@@ -466,7 +488,23 @@ fn every_binding_is_read() {
         (worker.instances, worker.durability, worker.confine),
         (Some(2), Some(Durability::Relaxed), Some(false))
     );
+    let mailbox = MailboxConfig {
+        length: Some(10),
+        wait_ms: Some(20),
+        in_flight: Some(30),
+    };
+    assert_eq!(
+        (worker.evict_after_ms, worker.mailbox),
+        (Some(500), mailbox)
+    );
     assert_eq!(worker.egress, Some(json!({ "allow": ["x"] })));
+}
+
+#[test]
+fn instances_may_follow_the_machine() {
+    let worker = worker(json!({ "facetd": { "instances": "cores" } }));
+    let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+    assert_eq!(worker.instances, Some(cores.min(256)));
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl<'a> Field<'a> {
         ConfigError::invalid(self.file, &self.path, message)
     }
 
-    fn expected(&self, what: &str) -> ConfigError {
+    pub fn expected(&self, what: &str) -> ConfigError {
         self.invalid(format!("expected {what}, found {}", kind(self.value)))
     }
 

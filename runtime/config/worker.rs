@@ -11,11 +11,13 @@ use crate::LoadOptions;
 use crate::bindings::{Bindings, optional_name};
 use crate::compatibility::{Compatibility, SUPPORTED_DATE};
 use crate::config_file::parse;
+use crate::cron::Cron;
 use crate::error::ConfigError;
 use crate::migrations::{self, Severity, fold};
 use crate::modules::{discover, normalize, single_file};
 use crate::project::{
-    AssetsConfig, DevConfig, Durability, HistoryConfig, LimitsConfig, LoaderBinding, WorkerConfig,
+    AssetsConfig, DevConfig, Durability, HistoryConfig, LimitsConfig, LoaderBinding, MailboxConfig,
+    WorkerConfig,
 };
 use crate::secrets;
 use crate::settings::{Settings, did_you_mean, shown};
@@ -75,8 +77,10 @@ pub(crate) fn from_config(
     let dynamic_limits = dynamic_limits.map_or(Ok(LimitsConfig::default()), |field| {
         read_limits(&field, warnings)
     })?;
-    let positive = |field: Option<Field>| field.map(|field| field.positive()).transpose();
-    let instances = positive(settings.facetd("instances")?)?;
+    let instances = settings
+        .facetd("instances")?
+        .map(|field| read_instances(&field))
+        .transpose()?;
     let durability = settings
         .facetd("durability")?
         .map(|field| read_durability(&field))
@@ -89,6 +93,15 @@ pub(crate) fn from_config(
         .facetd("confine")?
         .map(|field| field.boolean())
         .transpose()?;
+    let evict_after_ms = settings
+        .facetd("evict_after_ms")?
+        .map(|field| field.positive())
+        .transpose()?;
+    let mailbox = settings
+        .facetd("mailbox")?
+        .map_or(Ok(MailboxConfig::default()), |field| {
+            read_mailbox(&field, warnings)
+        })?;
     let egress = settings.facetd("egress")?.map(|field| field.value.clone());
     let dev = dev(&settings, warnings)?;
     let crons = crons(&settings)?;
@@ -119,6 +132,8 @@ pub(crate) fn from_config(
         durability,
         history,
         instances,
+        evict_after_ms,
+        mailbox,
         egress,
         confine,
         dev,
@@ -176,6 +191,8 @@ pub(crate) fn from_single_file(
         durability: None,
         history: None,
         instances: None,
+        evict_after_ms: None,
+        mailbox: MailboxConfig::default(),
         egress: None,
         confine: None,
         dev: DevConfig::default(),
@@ -292,6 +309,43 @@ fn read_durability(field: &Field) -> Result<Durability, ConfigError> {
     }
 }
 
+/// More isolates of one worker than this are a mistake: each is a thread.
+const INSTANCES_MAX: u64 = 256;
+
+fn read_instances(field: &Field) -> Result<u64, ConfigError> {
+    match field.value {
+        Value::String(text) if text == "cores" => {
+            let cores = std::thread::available_parallelism();
+            Ok(cores
+                .map_or(1, |cores| cores.get() as u64)
+                .min(INSTANCES_MAX))
+        }
+        Value::Number(_) => match field.positive()? {
+            number if number <= INSTANCES_MAX => Ok(number),
+            number => {
+                Err(field.invalid(format!("expected at most {INSTANCES_MAX}, found {number}")))
+            }
+        },
+        _ => Err(field.expected("a number or \"cores\"")),
+    }
+}
+
+fn read_mailbox(field: &Field, warnings: &mut Vec<String>) -> Result<MailboxConfig, ConfigError> {
+    let object = field.object()?;
+    warn_of_others(
+        field,
+        &object,
+        &["length", "wait_ms", "in_flight"],
+        warnings,
+    );
+    let number = |key| object.get(key).map(|field| field.positive()).transpose();
+    Ok(MailboxConfig {
+        length: number("length")?,
+        wait_ms: number("wait_ms")?,
+        in_flight: number("in_flight")?,
+    })
+}
+
 fn read_history(field: &Field, warnings: &mut Vec<String>) -> Result<HistoryConfig, ConfigError> {
     if field.value.as_bool() == Some(false) {
         return Ok(HistoryConfig::Off);
@@ -337,14 +391,28 @@ fn dev(settings: &Settings, warnings: &mut Vec<String>) -> Result<DevConfig, Con
     })
 }
 
-fn crons(settings: &Settings) -> Result<Vec<String>, ConfigError> {
+/// More than the platform allows; each costs a look per minute.
+const CRONS_MAX: usize = 1000;
+
+fn crons(settings: &Settings) -> Result<Vec<Cron>, ConfigError> {
     let Some(field) = settings.get("triggers") else {
         return Ok(Vec::new());
     };
-    field
-        .object()?
-        .get("crons")
-        .map_or(Ok(Vec::new()), |field| field.strings())
+    let Some(crons) = field.object()?.get("crons") else {
+        return Ok(Vec::new());
+    };
+    let items = crons.items()?;
+    if items.len() > CRONS_MAX {
+        return Err(crons.invalid(format!(
+            "expected at most {CRONS_MAX} cron expressions, found {}",
+            items.len()
+        )));
+    }
+    let parse = |item: &Field| {
+        let text = item.string()?;
+        Cron::parse(text).map_err(|error| item.invalid(format!("\"{text}\": {error}")))
+    };
+    items.iter().map(parse).collect()
 }
 
 fn tail_consumers(settings: &Settings) -> Result<Vec<String>, ConfigError> {

@@ -86,6 +86,8 @@ pub enum EventKind {
     FacetDue {
         name: String,
     },
+    /// A cron trigger. Answered as a response with JSON, `{outcome, noRetry}`, when all that the handler started is over.
+    Scheduled(ScheduledEvent),
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
@@ -110,10 +112,19 @@ impl EventKind {
                     + args.as_ref().map_or(0, |args| args.bytes.len())
             }
             Self::FacetDue { name } => name.len(),
+            Self::Scheduled(scheduled) => scheduled.cron.len(),
             Self::Socket(_) | Self::Alarm(_) | Self::Test | Self::Describe => 0,
         };
         ITSELF + content
     }
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct ScheduledEvent {
+    /// When it should have run, in milliseconds since 1970, as JS is told.
+    pub time_ms: f64,
+    /// The expression as it was written.
+    pub cron: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -68,6 +68,15 @@ impl Failure {
         .into()
     }
 
+    /// There is too much to do; asking again at once makes it worse.
+    pub fn overloaded(message: impl Into<String>) -> Self {
+        HostError {
+            overloaded: true,
+            ..HostError::new("Error", message)
+        }
+        .into()
+    }
+
     pub fn internal() -> Self {
         Self::ours("internal error")
     }

@@ -97,6 +97,17 @@ impl<T> InputGate<T> {
         Some(Ready::Deliver(waiting.item))
     }
 
+    /// Takes out of the queue what `gives_up` says of.
+    pub fn remove(&mut self, mut gives_up: impl FnMut(&T) -> bool) -> Vec<T> {
+        let (gone, stay) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|waiting| gives_up(&waiting.item));
+        self.waiting = stay;
+        VecDeque::into_iter(gone)
+            .map(|waiting| waiting.item)
+            .collect()
+    }
+
     pub fn is_locked(&self) -> bool {
         !self.open_sections.is_empty()
     }

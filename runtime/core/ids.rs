@@ -25,6 +25,17 @@ pub enum IdError {
     OtherNamespace,
 }
 
+impl ObjectId {
+    /// One of `of` parts, evenly, and always the same one for this id.
+    pub fn part(&self, of: usize) -> usize {
+        // The bytes come out of a MAC or a random generator: they are spread already.
+        let mut first = [0; 8];
+        first.copy_from_slice(&self.0[..8]);
+        let of = u64::try_from(of.max(1)).unwrap_or(u64::MAX);
+        usize::try_from(u64::from_le_bytes(first) % of).unwrap_or(0)
+    }
+}
+
 impl UniqueKey {
     pub fn new(key: impl Into<String>) -> Self {
         Self(key.into())

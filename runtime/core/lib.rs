@@ -22,18 +22,19 @@ pub use alarms::{
     FACET_TREE_ALARM_INTERVAL_NS, ListNow, Listing, Run, Schedule,
 };
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
-pub use budget::{Charge, SendBudget};
+pub use budget::{Charge, OverBudget, Queue, SendBudget};
 pub use event::{
     AlarmAnswer, AlarmEvent, Answer, Caller, Capability, Event, EventKind, FacetDue, FetchRequest,
-    FetchResponse, Headers, Outcome, Payload, Replies, Reply, StreamSlot,
+    FetchResponse, Headers, Outcome, Payload, Replies, Reply, ScheduledEvent, StreamSlot,
 };
 pub use failure::{Failure, HostError};
 pub use gate::{Entered, InputGate, Ready, SectionId};
 pub use ids::{IdError, ObjectId, UniqueKey};
 pub use inbox::{Inbox, Messages};
 pub use limits::{
-    ALARM_WALL_MS_MAX, CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX,
-    Limits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
+    ALARM_WALL_MS_MAX, CODE_BYTES_MAX, CRON_WALL_MS_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX,
+    FACET_NAME_BYTES_MAX, Limits, MailboxLimits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
+    SOCKET_MESSAGE_BYTES_MAX,
 };
 pub use mailbox::{
     AbortSignal, Completed, EventTarget, Message, Module, ModuleSource, WorkerBundle,

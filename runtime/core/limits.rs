@@ -4,6 +4,8 @@
 pub const ALARM_WALL_MS_MAX: u64 = 15 * 60 * 1000;
 /// How long `waitUntil` keeps a request after its answer, unless the configuration says otherwise. The platform's number.
 pub const WAIT_UNTIL_MS: u64 = 30_000;
+/// How long one run of a cron trigger may take. The platform's number.
+pub const CRON_WALL_MS_MAX: u64 = 15 * 60 * 1000;
 /// Longest facet name, in UTF-8 bytes. The platform's number.
 pub const FACET_NAME_BYTES_MAX: usize = 256;
 /// Root object plus three levels of facets. The platform's number.
@@ -24,6 +26,33 @@ pub const SOCKET_QUEUE_BYTES_MAX: usize = 16 << 20;
 /// All that one isolate has sent (arguments, bodies, WebSocket messages) and nobody has received. Eight of the largest
 /// RPC messages.
 pub const SEND_BYTES_MAX: usize = 256 << 20;
+
+/// Events that one loaded worker has sent, to whomever, and that wait to be delivered. More than a program sends in one turn
+/// that means no harm, and a quarter of what may wait for one object.
+pub const GUEST_EVENTS_MAX: u64 = 4096;
+
+/// How much may wait for one receiver. The same for all workers of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxLimits {
+    /// Events that wait for one object: for its start, its thread or its input gate. Loaded workers get half of them.
+    pub len: usize,
+    /// How long an event waits there.
+    pub wait_ms: u64,
+    /// Stateless events that are in one isolate and not over. Loaded workers get half of them.
+    pub in_flight: usize,
+}
+
+impl Default for MailboxLimits {
+    /// A queue of this length is worked off in seconds by an object that does little, and one that does more should be asked less.
+    /// The time is twice what a critical section may take, so that one that hangs is what its callers hear of.
+    fn default() -> Self {
+        Self {
+            len: 16_384,
+            wait_ms: 60_000,
+            in_flight: 16_384,
+        }
+    }
+}
 
 /// What one worker may use. `None` is no limit. The lower of two limits wins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

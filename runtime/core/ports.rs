@@ -119,6 +119,8 @@ pub struct ObjectStart {
     pub limits: Limits,
     /// Idle objects leave memory after this long.
     pub evict_after_ms: u64,
+    /// Events that wait longer are refused.
+    pub wait_ms_max: u64,
     /// 0 for a root object.
     pub depth: u8,
 }

@@ -1,16 +1,18 @@
 //! Building everything from a project, and taking it down.
 
 use crate::alarms::Alarms;
+use crate::incarnation::Incarnation;
 use crate::loader::{Loader, LoaderBinding, WorkerLog, flags_of, limits_of};
 use crate::namespace::Namespace;
 use crate::network::Network;
 use crate::pool::Pool;
 use crate::seats::Seats;
 use crate::worker::{Own, Worker};
-use facetd_config::{ModuleKind, Project, WorkerConfig};
+use facetd_config::{Cron, ModuleKind, Project, WorkerConfig};
 use facetd_core::{
-    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, Module,
-    ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle, WorkerPort,
+    Answer, Binding, Body, ClassPort, Event, EventKind, Failure, Limits, LoaderPort, MailboxLimits,
+    Module, ModuleSource, NamespacePort, Outcome, Payload, Target, UniqueKey, WorkerBundle,
+    WorkerPort,
 };
 use facetd_store::{CommitLog, DataDirLock, Durability, LogOptions, Retention, StoreError};
 use futures::channel::oneshot;
@@ -39,6 +41,7 @@ pub struct HostOptions {
     pub dynamic_limits: Limits,
     pub egress: Egress,
     pub evict_after_ms: u64,
+    pub mailbox: MailboxLimits,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +78,8 @@ pub(crate) struct HostInner {
     pub runtime: tokio::runtime::Handle,
     /// The heap of an isolate whose worker has no limit of its own.
     pub memory_mb_max: u64,
+    /// Objects and facets that were asked for and could not start yet.
+    pub waiting: Mutex<Vec<Weak<Incarnation>>>,
     /// Workers made by loaders, to be stopped with the others.
     pub loaded: Mutex<Vec<Weak<Worker>>>,
     pub lock: DataDirLock,
@@ -96,6 +101,9 @@ pub struct Host {
     classes: Vec<Vec<String>>,
     /// Entry points that bindings name.
     wanted: Vec<WantedEntrypoint>,
+    /// When each worker's `scheduled` runs.
+    crons: Vec<Vec<Cron>>,
+    running_crons: Mutex<Option<tokio::task::AbortHandle>>,
     /// By unique key.
     namespaces: HashMap<String, Namespace>,
 }
@@ -140,6 +148,7 @@ impl Host {
             alarms: Arc::default(),
             runtime: runtime.clone(),
             memory_mb_max: MEMORY_MB_MAX,
+            waiting: Mutex::default(),
             loaded: Mutex::default(),
             lock,
             keys: AtomicU64::new(1),
@@ -162,6 +171,7 @@ impl Host {
             .iter()
             .flat_map(WantedEntrypoint::of)
             .collect();
+        let crons = project.workers.iter().map(|w| w.crons.clone()).collect();
         let builder = Builder::new(&inner, Arc::new(network), project)?;
         let mut listed: Vec<_> = builder.namespaces.values().map(|n| n.0.clone()).collect();
         listed.sort_by_key(|namespace| namespace.number());
@@ -176,6 +186,8 @@ impl Host {
             workers,
             classes,
             wanted,
+            crons,
+            running_crons: Mutex::default(),
             namespaces,
         })
     }
@@ -189,6 +201,23 @@ impl Host {
     pub fn entrypoint(&self, name: &str) -> Arc<dyn Target> {
         let name = Some(name.to_owned()).filter(|name| name != "default");
         self.workers[0].stub(name, None, Limits::default())
+    }
+
+    /// Runs the workers' cron triggers from now on.
+    pub fn start_crons(&self) {
+        let workers: Vec<_> = self
+            .workers
+            .iter()
+            .cloned()
+            .zip(self.crons.iter().cloned())
+            .collect();
+        *self.running_crons.lock() = crate::crons::start(&workers, &self.inner.runtime);
+    }
+
+    fn stop_crons(&self) {
+        if let Some(task) = self.running_crons.lock().take() {
+            task.abort();
+        }
     }
 
     /// Starts every worker of the project, waits until its modules have run, and checks that they
@@ -242,6 +271,9 @@ impl Host {
             }
         }
         self.inner.alarms.start(&self.inner.runtime);
+        self.inner
+            .runtime
+            .spawn(refuse_late(Arc::downgrade(&self.inner)));
         Ok(main.unwrap_or_default())
     }
 
@@ -266,16 +298,17 @@ impl Host {
     /// Stops every worker, commits nothing more, waits (bounded) until their threads have let go, and empties the commit log
     /// into the databases.
     pub fn shutdown(&self) {
+        self.stop_crons();
         self.inner.alarms.stop();
         self.inner.pool.drain();
         let loaded = std::mem::take(&mut *self.inner.loaded.lock());
         let loaded = loaded.iter().filter_map(Weak::upgrade);
         let workers = self.workers.iter().cloned().chain(loaded);
         let stopped: Vec<_> = workers
-            .filter_map(|w| w.stop(Failure::disconnected()))
+            .flat_map(|worker| worker.stop(&Failure::disconnected()))
             .collect();
         for _ in 0..500 {
-            if stopped.iter().all(|isolate| isolate.has_ended()) {
+            if stopped.iter().all(|running| running.isolate.has_ended()) {
                 break;
             }
             std::thread::sleep(Duration::from_millis(10));
@@ -312,7 +345,25 @@ impl WantedEntrypoint {
 
 impl Drop for Host {
     fn drop(&mut self) {
+        self.stop_crons();
         self.inner.alarms.stop();
+    }
+}
+
+/// Refuses events that wait too long for an object that does not start, until the host is gone.
+async fn refuse_late(host: Weak<HostInner>) {
+    while let Some(inner) = host.upgrade() {
+        let look_every = Duration::from_millis((inner.options.mailbox.wait_ms / 4).max(10));
+        let waiting = std::mem::take(&mut *inner.waiting.lock());
+        let mut still = Vec::new();
+        for object in waiting {
+            if object.upgrade().is_some_and(|object| object.refuse_late()) {
+                still.push(object);
+            }
+        }
+        inner.waiting.lock().extend(still);
+        drop(inner);
+        tokio::time::sleep(look_every).await;
     }
 }
 
@@ -430,7 +481,8 @@ impl<'a> Builder<'a> {
             let ours = own.clone();
             let modules = modules_of(&config);
             let network: Arc<dyn Target> = self.network.clone();
-            let make = Box::new(move |worker: &Arc<Worker>| WorkerBundle {
+            let instances = usize::try_from(config.instances.unwrap_or(1)).unwrap_or(1);
+            let make = Box::new(move |worker: &Arc<Worker>, instance: usize| WorkerBundle {
                 name: config.name.clone(),
                 main: config.main.clone(),
                 modules: modules.clone(),
@@ -447,7 +499,11 @@ impl<'a> Builder<'a> {
                         (class.clone(), namespace)
                     })
                     .collect(),
-                worker: Arc::new(Own(Arc::downgrade(worker), false)),
+                worker: Arc::new(Own {
+                    worker: Arc::downgrade(worker),
+                    dynamic: false,
+                    instance: Some(instance),
+                }),
                 outbound: network.clone(),
                 limits: worker.limits(),
                 dynamic: false,
@@ -457,7 +513,8 @@ impl<'a> Builder<'a> {
                 }),
                 started: Box::new(|_outcome| {}),
             });
-            let worker = Worker::of_project(self.inner.clone(), name.clone(), limits, make);
+            let worker =
+                Worker::of_project(self.inner.clone(), name.clone(), limits, instances, make);
             for (_, namespace) in ours {
                 namespace.bind(&worker);
             }
@@ -553,14 +610,12 @@ struct Lazily {
 
 impl Lazily {
     fn own(&self) -> Own {
-        Own(
-            self.slots
-                .lock()
-                .get(&self.name)
-                .cloned()
-                .unwrap_or_default(),
-            false,
-        )
+        let known = self.slots.lock().get(&self.name).cloned();
+        Own {
+            worker: known.unwrap_or_default(),
+            dynamic: false,
+            instance: None,
+        }
     }
 }
 

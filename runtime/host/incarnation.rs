@@ -8,24 +8,28 @@ use crate::facets::ObjectTree;
 use crate::host::HostInner;
 use crate::namespace::NamespaceInner;
 use crate::seats::Claim;
-use crate::worker::Worker;
+use crate::worker::{Running, Worker};
 use facetd_core::{
-    Event, EventTarget, FacetLookup, Failure, Limits, Listed, Message, ObjectId, ObjectName,
-    ObjectPort, ObjectStart, OutputGate, Payload, Target, TargetKind,
+    Charge, Event, EventKind, EventTarget, FacetLookup, Failure, Limits, Listed, Message, ObjectId,
+    ObjectName, ObjectPort, ObjectStart, OutputGate, Payload, Queue, Target, TargetKind,
 };
 use facetd_isolate::IsolateHandle;
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::{Duration, Instant};
 
 enum State {
     /// Events wait for the class, the storage id or the seat.
     Waiting(Vec<Event>),
-    Running(Arc<IsolateHandle>),
+    Running(Arc<Running>),
     Broken(Failure),
 }
 
 const STUCK: &str = "The previous instance of this Durable Object does not stop, and its storage cannot be opened before it does.";
+
+const TOO_MANY_QUEUED: &str = "Durable Object is overloaded. Too many requests queued.";
+const QUEUED_TOO_LONG: &str = "Durable Object is overloaded. Requests queued for too long.";
 
 const DATA_DIR_GONE: &str = "The storage of this Durable Object is not available.";
 
@@ -65,6 +69,8 @@ pub(crate) struct Incarnation {
     start: OnceLock<ObjectStart>,
     pub storage_id: OnceLock<u16>,
     state: Mutex<State>,
+    /// Events that were sent to it and are not delivered, alarms aside.
+    queue: Arc<Queue>,
     seat: Claim,
     gate: Arc<OutputGate>,
     pub children: Mutex<HashMap<String, Child>>,
@@ -105,6 +111,7 @@ impl Incarnation {
             start: OnceLock::new(),
             storage_id: OnceLock::new(),
             state: Mutex::new(State::Waiting(Vec::new())),
+            queue: Arc::default(),
             seat: Claim::default(),
             gate: Arc::default(),
             children: Mutex::default(),
@@ -128,6 +135,7 @@ impl Incarnation {
             fsync: self.host.options.fsync,
             limits,
             evict_after_ms: self.host.options.evict_after_ms,
+            wait_ms_max: self.host.options.mailbox.wait_ms,
             depth: self.depth,
         };
         if self.start.set(start).is_err() {
@@ -155,12 +163,12 @@ impl Incarnation {
             return;
         };
         let waiting = std::mem::take(waiting);
-        match worker.isolate() {
-            Some(isolate) => {
+        match worker.isolate(worker.instance_of(&self.tree.object)) {
+            Some(running) => {
                 for event in waiting {
-                    self.post(&isolate, event);
+                    self.post(&running.isolate, event);
                 }
-                *state = State::Running(isolate);
+                *state = State::Running(running);
             }
             None => {
                 *self.later.lock() = Some(worker.clone());
@@ -171,7 +179,7 @@ impl Incarnation {
                 // A worker that has failed breaks us while it refuses the messages.
                 drop(state);
                 for message in messages {
-                    worker.send(message);
+                    worker.send_later(message);
                 }
             }
         }
@@ -191,38 +199,75 @@ impl Incarnation {
         isolate.send(self.message(event));
     }
 
-    pub fn send_event(self: &Arc<Self>, event: Event) {
+    pub fn send_event(self: &Arc<Self>, mut event: Event) {
+        if !matches!(event.kind, EventKind::Alarm(_) | EventKind::FacetDue { .. }) {
+            let charge = event.charge.get_or_insert_default();
+            if !charge.wait_in(&self.queue, self.host.options.mailbox.len, Instant::now) {
+                event.reply.send(Err(Failure::overloaded(TOO_MANY_QUEUED)));
+                return;
+            }
+        }
         let mut state = self.state.lock();
         match &mut *state {
             State::Waiting(waiting) => {
                 let later = self.later.lock().clone();
                 match later {
-                    Some(worker) => match worker.isolate() {
-                        Some(isolate) => {
-                            self.post(&isolate, event);
-                            *state = State::Running(isolate);
+                    Some(worker) => match worker.isolate(0) {
+                        // Only a loaded worker lets wait for its code, and it has one isolate.
+                        Some(running) => {
+                            self.post(&running.isolate, event);
+                            *state = State::Running(running);
                         }
                         None => {
                             let message = self.message(event);
                             drop(state);
-                            worker.send(message);
+                            worker.send_later(message);
                         }
                     },
-                    None => waiting.push(event),
+                    None => {
+                        if waiting.is_empty() {
+                            self.host.waiting.lock().push(self.this.clone());
+                        }
+                        if let Some(charge) = &mut event.charge {
+                            charge.waits(Instant::now());
+                        }
+                        waiting.push(event);
+                    }
                 }
             }
-            State::Running(isolate) if isolate.is_gone() => {
+            State::Running(running) if running.isolate.is_gone() => {
                 // Its teardown will say why; nothing new may run there or beside it.
                 drop(state);
                 event.reply.send(Err(Failure::disconnected()));
             }
-            State::Running(isolate) => self.post(isolate, event),
+            State::Running(running) => self.post(&running.isolate, event),
             State::Broken(failure) => {
                 let failure = failure.clone();
                 drop(state);
                 event.reply.send(Err(failure));
             }
         }
+    }
+
+    /// Refuses what has waited for its start for too long. True: something still waits.
+    pub fn refuse_late(&self) -> bool {
+        let wait_max = Duration::from_millis(self.host.options.mailbox.wait_ms);
+        let mut state = self.state.lock();
+        let State::Waiting(waiting) = &mut *state else {
+            return false;
+        };
+        let is_late = |event: &mut Event| {
+            let since = event.charge.as_ref().and_then(Charge::waits_since);
+            since.is_some_and(|since| since.elapsed() >= wait_max)
+        };
+        let late: Vec<Event> = waiting.extract_if(.., is_late).collect();
+        let waits = !waiting.is_empty();
+        drop(state);
+        for event in late {
+            let failure = Failure::overloaded(QUEUED_TOO_LONG);
+            event.reply.send(Err(failure));
+        }
+        waits
     }
 
     /// Ends this life. Children first. The first reason stays.
@@ -251,8 +296,8 @@ impl Incarnation {
                     event.reply.send(Err(failure.clone()));
                 }
             }
-            State::Running(isolate) => {
-                isolate.abort_object(self.key, failure);
+            State::Running(running) => {
+                running.isolate.abort_object(self.key, failure);
             }
             State::Broken(_) => {}
         }

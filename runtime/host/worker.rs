@@ -2,34 +2,67 @@
 
 use crate::host::HostInner;
 use facetd_core::{
-    ClassPort, Event, EventTarget, Failure, Limits, LoadedWorker, Message, Payload, Target,
-    TargetKind, WorkerBundle, WorkerPort,
+    Charge, ClassPort, Event, EventKind, EventTarget, Failure, Limits, LoadedWorker, Message,
+    ObjectId, Payload, Queue, Target, TargetKind, WorkerBundle, WorkerPort,
 };
 use facetd_isolate::IsolateHandle;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use std::any::Any;
 use std::sync::{Arc, Weak};
 
-/// Makes the bundle of a worker that can be started again.
-pub(crate) type MakeBundle = Box<dyn Fn(&Arc<Worker>) -> WorkerBundle + Send + Sync>;
+/// Makes the bundle of a worker that can be started again, for the instance of this number.
+pub(crate) type MakeBundle = Box<dyn Fn(&Arc<Worker>, usize) -> WorkerBundle + Send + Sync>;
+
+/// One isolate of a worker, as long as it lives.
+pub(crate) struct Running {
+    pub isolate: IsolateHandle,
+    /// Stateless events that were sent to it and are not over.
+    in_flight: Queue,
+}
+
+impl Running {
+    fn new(isolate: IsolateHandle) -> Arc<Self> {
+        Arc::new(Self {
+            isolate,
+            in_flight: Queue::default(),
+        })
+    }
+}
+
+/// Keeps a worker alive, and its isolate's account right, until one stateless event is over.
+struct InFlight {
+    _worker: Arc<Worker>,
+    running: Arc<Running>,
+    weight: u64,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.running.in_flight.leave(self.weight);
+    }
+}
+
+const TOO_MANY: &str = "Worker is overloaded. Too many requests are in flight.";
 
 enum State {
     /// A worker of the project that is not running.
     Idle,
     /// A loaded worker whose code has not come yet.
-    Loading(Vec<Message>),
-    Running(Arc<IsolateHandle>),
+    Loading(Mutex<Vec<Message>>),
+    Running(Arc<Running>),
     Failed(Failure),
 }
 
-/// A bundle of modules with its bindings, and the isolate that runs it.
+/// A bundle of modules with its bindings, and the isolates that run it.
 pub struct Worker {
     pub(crate) host: Arc<HostInner>,
     pub(crate) name: String,
     pub(crate) dynamic: bool,
     /// Set for workers of the project; loaded ones are never started twice.
     make: Option<MakeBundle>,
-    state: Mutex<State>,
+    /// An entry per isolate, each started when it is first needed and again after it was condemned. A loaded worker has
+    /// one. Read for every event, by many threads at once.
+    instances: Box<[RwLock<State>]>,
     limits: Mutex<Limits>,
 }
 
@@ -38,6 +71,7 @@ impl Worker {
         host: Arc<HostInner>,
         name: String,
         limits: Limits,
+        instances: usize,
         make: MakeBundle,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -45,7 +79,9 @@ impl Worker {
             name,
             dynamic: false,
             make: Some(make),
-            state: Mutex::new(State::Idle),
+            instances: (0..instances.max(1))
+                .map(|_| RwLock::new(State::Idle))
+                .collect(),
             limits: Mutex::new(limits),
         })
     }
@@ -56,7 +92,7 @@ impl Worker {
             name,
             dynamic: true,
             make: None,
-            state: Mutex::new(State::Loading(Vec::new())),
+            instances: Box::new([RwLock::new(State::Loading(Mutex::default()))]),
             limits: Mutex::new(limits),
         });
         let mut loaded = worker.host.loaded.lock();
@@ -72,84 +108,187 @@ impl Worker {
         *self.limits.lock()
     }
 
-    /// The running isolate, started if need be. `None`: messages wait for the code, or it failed.
-    fn running(self: &Arc<Self>, state: &mut State) -> Option<Arc<IsolateHandle>> {
-        if let State::Running(isolate) = state
-            && (!isolate.is_gone() || self.make.is_none())
-        {
-            return Some(isolate.clone());
-        }
-        let make = self.make.as_ref()?;
-        let isolate = Arc::new(self.host.pool.take(self.memory_mb()));
-        isolate.send(Message::Boot(Box::new(make(self))));
-        *state = State::Running(isolate.clone());
-        Some(isolate)
-    }
-
     fn memory_mb(&self) -> u64 {
         self.limits().memory_mb.unwrap_or(self.host.memory_mb_max)
     }
 
-    /// Sends `message` to the worker's isolate, or keeps it until there is one.
-    pub(crate) fn send(self: &Arc<Self>, message: Message) {
-        let mut state = self.state.lock();
-        match self.running(&mut state) {
-            Some(isolate) => isolate.send(message),
-            None => match &mut *state {
-                State::Loading(waiting) => waiting.push(message),
-                State::Failed(failure) => refuse(message, failure),
-                State::Idle | State::Running(_) => {}
-            },
+    /// The instance that this object and its facets live in, for good: objects of one tree share their globals, as they
+    /// would with one isolate.
+    pub(crate) fn instance_of(&self, object: &ObjectId) -> usize {
+        match self.instances.len() {
+            1 => 0,
+            several => object.part(several),
         }
     }
 
-    /// The isolate an object is pinned to. `None`: the code has not come yet.
-    pub(crate) fn isolate(self: &Arc<Self>) -> Option<Arc<IsolateHandle>> {
-        self.running(&mut self.state.lock())
+    /// The instance for the next stateless event: one that has nothing to do, else one that was not needed so far, else the
+    /// one with the least in flight.
+    fn least_busy(&self) -> usize {
+        if self.instances.len() == 1 {
+            return 0;
+        }
+        let mut best = (u64::MAX, 0);
+        for (number, instance) in self.instances.iter().enumerate() {
+            let busy = match &*instance.read() {
+                State::Running(running) if !running.isolate.is_gone() => {
+                    running.in_flight.len().saturating_mul(2)
+                }
+                // Starting one takes time: only if all are busy.
+                _ => 1,
+            };
+            if busy == 0 {
+                return number;
+            }
+            best = best.min((busy, number));
+        }
+        best.1
+    }
+
+    /// The isolate of this instance, started if need be. `None`: the code has not come yet, or it failed.
+    pub(crate) fn isolate(self: &Arc<Self>, instance: usize) -> Option<Arc<Running>> {
+        // A number that came from elsewhere (a stub of another life of the project) still means one of ours.
+        let instance = instance % self.instances.len();
+        let state = &self.instances[instance];
+        if let State::Running(running) = &*state.read()
+            && (!running.isolate.is_gone() || self.make.is_none())
+        {
+            return Some(running.clone());
+        }
+        self.start_again(&mut state.write(), instance)
+    }
+
+    fn start_again(self: &Arc<Self>, state: &mut State, instance: usize) -> Option<Arc<Running>> {
+        let make = self.make.as_ref()?;
+        match state {
+            // Another thread was first.
+            State::Running(running) if !running.isolate.is_gone() => return Some(running.clone()),
+            State::Running(_) | State::Idle => {}
+            State::Loading(_) | State::Failed(_) => return None,
+        }
+        let running = Running::new(self.host.pool.take(self.memory_mb()));
+        let bundle = make(self, instance);
+        running.isolate.send(Message::Boot(Box::new(bundle)));
+        *state = State::Running(running.clone());
+        Some(running)
+    }
+
+    /// Sends a stateless event to an instance, or to any if it does not matter.
+    fn send_stateless(
+        self: &Arc<Self>,
+        instance: Option<usize>,
+        name: Option<String>,
+        props: Option<Arc<Payload>>,
+        limits: Limits,
+        event: Event,
+    ) {
+        let instance = instance.unwrap_or_else(|| self.least_busy());
+        let target = EventTarget::Entrypoint { name, props };
+        // The stub may be collected while the event runs; the worker may not.
+        let message = |event, keep: Arc<dyn Any + Send + Sync>| Message::Event {
+            target,
+            event,
+            limits,
+            keep: Some(keep),
+        };
+        match self.isolate(instance) {
+            Some(running) => {
+                let guest = event.charge.as_ref().is_some_and(Charge::is_guest);
+                let most = match event.kind {
+                    // The host's own questions.
+                    EventKind::Describe | EventKind::Scheduled(_) => usize::MAX,
+                    _ => self.host.options.mailbox.in_flight,
+                };
+                let Some((weight, _)) = running.in_flight.enter(guest, most) else {
+                    event.reply.send(Err(Failure::overloaded(TOO_MANY)));
+                    return;
+                };
+                let keep = Arc::new(InFlight {
+                    _worker: self.clone(),
+                    running: running.clone(),
+                    weight,
+                });
+                running.isolate.send(message(event, keep));
+            }
+            None => self.send_later(message(event, Arc::new(self.clone()))),
+        }
+    }
+
+    /// Keeps `message` until the code of this loaded worker comes, or refuses it because there will be none.
+    pub(crate) fn send_later(self: &Arc<Self>, message: Message) {
+        let mut state = self.instances[0].write();
+        match &mut *state {
+            State::Loading(waiting) => {
+                let waiting = waiting.get_mut();
+                if waiting.len() < self.host.options.mailbox.in_flight {
+                    waiting.push(message);
+                } else {
+                    drop(state);
+                    // Not `refuse`: an object that is asked too much is not broken by that.
+                    if let Message::Event { event, .. } = message {
+                        event.reply.send(Err(Failure::overloaded(TOO_MANY)));
+                    }
+                }
+            }
+            State::Running(running) => running.isolate.send(message),
+            State::Failed(failure) => {
+                let failure = failure.clone();
+                drop(state);
+                refuse(message, &failure);
+            }
+            // Only a worker of the project is idle, and it has an isolate when it is asked for one.
+            State::Idle => refuse(message, &Failure::disconnected()),
+        }
     }
 
     /// The isolate is condemned or was never made.
     pub(crate) fn is_gone(&self) -> bool {
-        match &*self.state.lock() {
-            State::Running(isolate) => isolate.is_gone(),
+        match &*self.instances[0].read() {
+            State::Running(running) => running.isolate.is_gone(),
             State::Failed(_) => true,
             State::Idle | State::Loading(_) => false,
         }
     }
 
-    /// The code has come: start it and let in who waits.
+    /// The code of a loaded worker has come: start it and let in who waits.
     pub(crate) fn start(self: &Arc<Self>, bundle: WorkerBundle) {
         *self.limits.lock() = bundle.limits;
-        let isolate = Arc::new(self.host.pool.take(self.memory_mb()));
-        isolate.send(Message::Boot(Box::new(bundle)));
-        let before = std::mem::replace(&mut *self.state.lock(), State::Running(isolate.clone()));
+        let running = Running::new(self.host.pool.take(self.memory_mb()));
+        running.isolate.send(Message::Boot(Box::new(bundle)));
+        let mut state = self.instances[0].write();
+        let before = std::mem::replace(&mut *state, State::Running(running.clone()));
+        // Under the lock: whoever finds the isolate now comes after those who have waited.
         if let State::Loading(waiting) = before {
-            for message in waiting {
-                isolate.send(message);
+            for message in waiting.into_inner() {
+                running.isolate.send(message);
             }
         }
     }
 
     /// No code will come: everybody who waits is told, and everybody who asks.
     pub(crate) fn fail(&self, failure: Failure) {
-        let before = std::mem::replace(&mut *self.state.lock(), State::Failed(failure.clone()));
+        let failed = State::Failed(failure.clone());
+        let before = std::mem::replace(&mut *self.instances[0].write(), failed);
         if let State::Loading(waiting) = before {
-            for message in waiting {
+            for message in waiting.into_inner() {
                 refuse(message, &failure);
             }
         }
     }
 
-    /// Ends the isolate; whoever waits gets `failure`.
-    pub(crate) fn stop(&self, failure: Failure) -> Option<Arc<IsolateHandle>> {
-        let before = std::mem::replace(&mut *self.state.lock(), State::Failed(failure.clone()));
-        match before {
-            State::Running(isolate) => {
-                isolate.send(Message::Shutdown { failure });
-                Some(isolate)
+    /// Ends its isolates, which are returned; whoever waits gets `failure`.
+    pub(crate) fn stop(&self, failure: &Failure) -> Vec<Arc<Running>> {
+        let mut stopped = Vec::new();
+        for instance in &self.instances {
+            let failed = State::Failed(failure.clone());
+            let before = std::mem::replace(&mut *instance.write(), failed);
+            if let State::Running(running) = before {
+                running.isolate.send(Message::Shutdown {
+                    failure: failure.clone(),
+                });
+                stopped.push(running);
             }
-            State::Idle | State::Loading(_) | State::Failed(_) => None,
         }
+        stopped
     }
 
     /// A stub of one of its entry points.
@@ -219,30 +358,12 @@ pub struct EntrypointTarget {
     limits: Limits,
 }
 
-impl EntrypointTarget {
-    fn deliver(
-        worker: &Arc<Worker>,
-        name: Option<String>,
-        props: Option<Arc<Payload>>,
-        limits: Limits,
-        event: Event,
-    ) {
-        worker.send(Message::Event {
-            target: EventTarget::Entrypoint { name, props },
-            event,
-            limits,
-            // The stub may be collected while the event runs; the worker may not.
-            keep: Some(Arc::new(worker.clone())),
-        });
-    }
-}
-
 impl Target for EntrypointTarget {
     fn send(&self, event: Event) {
         let worker = self.worker.lock().clone();
         match worker {
-            Some(worker) => Self::deliver(
-                &worker,
+            Some(worker) => worker.send_stateless(
+                None,
                 self.name.clone(),
                 self.props.clone(),
                 self.limits,
@@ -267,11 +388,17 @@ impl Target for EntrypointTarget {
 }
 
 /// A worker as seen from inside. Weak: a worker must not keep itself alive by its own `ctx.exports`.
-pub(crate) struct Own(pub Weak<Worker>, pub bool);
+pub(crate) struct Own {
+    pub worker: Weak<Worker>,
+    pub dynamic: bool,
+    /// The instance it is seen from, which is where its calls to itself stay.
+    pub instance: Option<usize>,
+}
 
 struct OwnTarget {
     worker: Weak<Worker>,
     dynamic: bool,
+    instance: Option<usize>,
     name: Option<String>,
     props: Option<Arc<Payload>>,
 }
@@ -281,7 +408,7 @@ impl Target for OwnTarget {
         match self.worker.upgrade() {
             Some(worker) => {
                 let (name, props) = (self.name.clone(), self.props.clone());
-                EntrypointTarget::deliver(&worker, name, props, Limits::default(), event);
+                worker.send_stateless(self.instance, name, props, Limits::default(), event);
             }
             None => event.reply.send(Err(Failure::disconnected())),
         }
@@ -305,8 +432,9 @@ impl WorkerPort for Own {
     ) -> Arc<dyn Target> {
         let props = props.map(Arc::new);
         Arc::new(OwnTarget {
-            worker: self.0.clone(),
-            dynamic: self.1,
+            worker: self.worker.clone(),
+            dynamic: self.dynamic,
+            instance: self.instance,
             name,
             props,
         })
@@ -320,8 +448,8 @@ impl WorkerPort for Own {
     ) -> Arc<dyn ClassPort> {
         let props = props.map(Arc::new);
         Arc::new(WorkerClass {
-            worker: Of::Weak(self.0.clone()),
-            dynamic: self.1,
+            worker: Of::Weak(self.worker.clone()),
+            dynamic: self.dynamic,
             name,
             props,
             limits,

@@ -53,6 +53,8 @@ pub struct Control {
     /// Cheap to ask from SQLite's progress handler.
     pub(crate) stopping: AtomicBool,
     pub(crate) ended: AtomicBool,
+    /// Most of the memory was in use after the last full collection.
+    pub(crate) tight: AtomicBool,
     /// When it was killed, for the watchdog: some built-ins of V8 never look whether they should stop.
     pub(crate) killed_at: Mutex<Option<Instant>>,
     /// Held while a turn is interrupted, so that the interruption never hits the next turn.
@@ -88,6 +90,7 @@ impl Control {
             killed: Mutex::new(None),
             stopping: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            tight: AtomicBool::new(false),
             killed_at: Mutex::new(None),
             running: Mutex::default(),
             interrupted: AtomicBool::new(false),

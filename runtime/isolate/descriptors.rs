@@ -1,7 +1,7 @@
 //! How many databases the process may have open.
 
-/// A database, its log and the log's index.
-const FILES_PER_DATABASE: u64 = 3;
+/// A database, its WAL and the index of that; and the commit log reads the WAL through a handle of its own.
+const FILES_PER_DATABASE: u64 = 4;
 /// For everything else: connections, listeners, what is open for a moment.
 const RESERVED: u64 = 128;
 /// If the kernel does not say: the usual soft limit.

@@ -22,6 +22,7 @@ const DESCRIBE: u32 = 3;
 const SOCKET: u32 = 4;
 const ALARM: u32 = 5;
 const FACET_DUE: u32 = 6;
+const SCHEDULED: u32 = 7;
 /// Of what came through a socket.
 const TEXT: u32 = 0;
 const BINARY: u32 = 1;
@@ -164,6 +165,11 @@ pub(crate) fn deliver<'s>(
         EventKind::FacetDue { name } => {
             arguments.push(number(scope, FACET_DUE));
             arguments.push(string(scope, &name));
+        }
+        EventKind::Scheduled(scheduled) => {
+            arguments.push(number(scope, SCHEDULED));
+            arguments.push(v8::Number::new(scope, scheduled.time_ms).into());
+            arguments.push(string(scope, &scheduled.cron));
         }
         EventKind::Test => arguments.push(number(scope, TEST)),
         EventKind::Describe => arguments.push(number(scope, DESCRIBE)),

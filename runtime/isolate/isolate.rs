@@ -7,6 +7,7 @@ use crate::extensions::extensions;
 use crate::hung::hung_events;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
+use crate::objects::Holder;
 use crate::spin::Spin;
 use crate::turn::{Payer, TurnClock};
 use crate::watchdog;
@@ -79,6 +80,8 @@ pub(crate) struct Isolate {
     pub(crate) start_failure: Option<Failure>,
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
+    /// Set once it has objects, unless it runs loaded code.
+    pub(crate) holder: Option<Holder>,
     builtins: v8::Global<v8::Object>,
     /// Kept: asking the runtime for it makes a new handle each time.
     pub(crate) main_context: v8::Global<v8::Context>,
@@ -155,6 +158,7 @@ impl Isolate {
             clock: TurnClock::default(),
             start_failure: None,
             last_reset: None,
+            holder: None,
             builtins,
             main_context,
             blobs,
@@ -229,6 +233,9 @@ impl Isolate {
                 if idle {
                     self.fail_hung_events();
                     debug_assert_eq!(self.left_over(), None, "an event takes all it had along");
+                }
+                if self.control.tight.load(Ordering::Relaxed) {
+                    self.evict_for_memory();
                 }
                 let now = Instant::now();
                 if eviction_due.is_none_or(|due| now >= due) {
@@ -322,7 +329,10 @@ impl Isolate {
                 }
             }
             Message::ReleaseExport { export } => {
-                self.state.exports.borrow_mut().remove(&export);
+                let home = self.state.exports.borrow_mut().remove(&export);
+                if let Some(home) = home {
+                    self.state.with_object(home, |object| object.add_busy(-1));
+                }
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }
@@ -414,6 +424,9 @@ impl Isolate {
         *self.state.outbound.borrow_mut() = Some(bundle.outbound.clone());
         *self.state.log.borrow_mut() = Some(bundle.log.clone());
         self.state.dynamic.set(bundle.dynamic);
+        if bundle.dynamic {
+            self.state.send_budget.set_guest();
+        }
         let builtins = self.builtins.clone();
         let allow_eval = bundle.flags.contains("allow_eval_during_startup");
         let WorkerBundle {

@@ -8,21 +8,42 @@ use crate::isolate::Isolate;
 use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
-    ALARM_WALL_MS_MAX, Completed, Event, EventKind, EventTarget, Failure, InputGate, Limits,
-    Message, ObjectPort, Payload, Ready,
+    ALARM_WALL_MS_MAX, CRON_WALL_MS_MAX, Charge, Completed, Event, EventKind, EventTarget, Failure,
+    InputGate, Limits, Message, ObjectPort, Payload, Ready,
 };
 use facetd_rpc::{Context, EventState, Input, ObjectContext, Timer, Via};
 use facetd_storage::Databases;
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 const GONE: &str = "The execution context which hosts this callback is no longer running.";
 
 const OVERLOADED: &str =
     "Durable Object is overloaded. Too many objects are open at the same time.";
+
+const QUEUED_TOO_LONG: &str = "Durable Object is overloaded. Requests queued for too long.";
+
+/// Isolates of the project's workers that have objects.
+static STATIC_HOLDERS: AtomicUsize = AtomicUsize::new(0);
+
+/// Counts an isolate among the holders for as long as it lives.
+pub(crate) struct Holder(());
+
+impl Holder {
+    fn new() -> Self {
+        STATIC_HOLDERS.fetch_add(1, Ordering::Relaxed);
+        Self(())
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        STATIC_HOLDERS.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 type Keep = Option<Arc<dyn Any + Send + Sync>>;
 
@@ -48,6 +69,13 @@ impl Isolate {
             charge,
             caller,
         } = event;
+        if let (EventTarget::Object(port), Some(since)) =
+            (&target, charge.as_ref().and_then(Charge::waits_since))
+            && since.elapsed() >= Duration::from_millis(port.start().wait_ms_max)
+        {
+            reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
+            return;
+        }
         let number = self.state.next_id();
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
@@ -88,9 +116,13 @@ impl Isolate {
         } else {
             None
         };
-        if matches!(kind, EventKind::Alarm(_) | EventKind::FacetDue { .. }) {
-            let wall_ms = limits.wall_ms.unwrap_or(ALARM_WALL_MS_MAX);
-            limits.wall_ms = Some(wall_ms.min(ALARM_WALL_MS_MAX));
+        let wall_ms_max = match kind {
+            EventKind::Alarm(_) | EventKind::FacetDue { .. } => Some(ALARM_WALL_MS_MAX),
+            EventKind::Scheduled(_) => Some(CRON_WALL_MS_MAX),
+            _ => None,
+        };
+        if let Some(most) = wall_ms_max {
+            limits.wall_ms = Some(limits.wall_ms.map_or(most, |wall_ms| wall_ms.min(most)));
         }
         let timer = limits.wall_ms.map(|wall_ms| {
             let inbox = self.control.inbox.clone();
@@ -137,6 +169,8 @@ impl Isolate {
                     },
                 ) {
                     self.run_input(context, input);
+                } else {
+                    self.note_waiting(number);
                 }
                 self.run_ready(context);
             }
@@ -153,6 +187,44 @@ impl Isolate {
         }
     }
 
+    /// The input gate keeps this event.
+    fn note_waiting(&self, event: u32) {
+        let mut events = self.state.events.borrow_mut();
+        if let Some(charge) = events.get_mut(&event).and_then(|e| e.charge.as_mut()) {
+            charge.waits(Instant::now());
+        }
+    }
+
+    /// Refuses what has waited for too long at the gate of `context`. The gate opens in order, so a caller that
+    /// was told so was not overtaken.
+    fn refuse_late(&mut self, context: u32, wait_max: Duration) {
+        let mut late = Vec::new();
+        {
+            let mut events = self.state.events.borrow_mut();
+            let mut contexts = self.state.contexts.borrow_mut();
+            let Some(object) = contexts.get_mut(&context).and_then(|c| c.object.as_mut()) else {
+                return;
+            };
+            let removed = object.gate.remove(|input| {
+                let Input::Event { event, .. } = input else {
+                    return false;
+                };
+                let charge = events.get(event).and_then(|event| event.charge.as_ref());
+                let since = charge.and_then(Charge::waits_since);
+                since.is_some_and(|since| since.elapsed() >= wait_max)
+            });
+            for input in removed {
+                if let Input::Event { event, .. } = input {
+                    object.add_busy(-1);
+                    late.extend(events.remove(&event));
+                }
+            }
+        }
+        for reply in late.into_iter().filter_map(|event| event.reply) {
+            reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
+        }
+    }
+
     /// The context of an object, which is constructed when it is not in memory.
     fn object_context(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
         if let Some(failure) = port.failure() {
@@ -165,6 +237,9 @@ impl Isolate {
     }
 
     fn construct(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+        if self.holder.is_none() && !self.state.dynamic.get() {
+            self.holder = Some(Holder::new());
+        }
         self.make_room()?;
         let start = port.start();
         let context = self.state.next_id();
@@ -208,6 +283,7 @@ impl Isolate {
             gate: InputGate::default(),
             busy: 0,
             idle_since: None,
+            was_pending: false,
         };
         self.state.contexts.borrow_mut().insert(
             context,
@@ -421,39 +497,89 @@ impl Isolate {
     /// # Errors
     /// All of its objects are busy.
     fn make_room(&mut self) -> Result<(), Failure> {
+        if self.control.tight.load(Ordering::Relaxed) {
+            self.evict_for_memory();
+        }
         let most = descriptors::databases_max();
         let (share, of_all) = if self.state.dynamic.get() {
             (most / 4, most * 3 / 4)
         } else {
-            (most / 2, most)
+            // Instances of one worker fill up together: their shares must fit.
+            let holders = STATIC_HOLDERS.load(Ordering::Relaxed);
+            (most / holders.max(2), most)
         };
-        if self.databases.open_here() < share && Databases::open_anywhere() < of_all {
+        let (here, anywhere) = (self.databases.open_here(), Databases::open_anywhere());
+        if here < share && anywhere < of_all {
             return Ok(());
         }
+        // More than one if the share has become smaller.
+        let excess = (here + 1).saturating_sub(share).max(1);
+        for given_up in 0..excess {
+            match self.give_up_idlest() {
+                Ok(()) => {}
+                // What is open already may stay open: it was within a share once.
+                Err(_) if given_up > 0 => break,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws the object out of memory that was idle for longest.
+    ///
+    /// # Errors
+    /// None is idle.
+    fn give_up_idlest(&mut self) -> Result<(), Failure> {
         let idlest = {
+            let pending = self.state.pending_contexts();
             let contexts = self.state.contexts.borrow();
             let idle = contexts.iter().filter_map(|(context, known)| {
                 let object = known.object.as_ref()?;
-                Some((object.idle_since?, *context, object.port.clone()))
+                let waits = pending.contains(context);
+                Some((waits, object.idle_since?, *context, object.port.clone()))
             });
-            idle.min_by_key(|(since, ..)| *since)
+            // One that waits for its own timers goes only if all do.
+            idle.min_by_key(|(waits, since, ..)| (*waits, *since))
         };
         match idlest {
-            Some((_, context, port)) => {
+            Some((_, _, context, port)) => {
                 self.forget_object(context, &port);
                 Ok(())
             }
-            None => Err(facetd_core::HostError {
-                overloaded: true,
-                ..facetd_core::HostError::new("Error", OVERLOADED)
-            }
-            .into()),
+            None => Err(Failure::overloaded(OVERLOADED)),
         }
+    }
+
+    /// Memory gets tight: whatever is idle goes now, and a collection is asked for, which says whether that was enough.
+    pub(crate) fn evict_for_memory(&mut self) {
+        self.control.tight.store(false, Ordering::Relaxed);
+        let idle: Vec<(u32, Arc<dyn ObjectPort>)> = {
+            let pending = self.state.pending_contexts();
+            let contexts = self.state.contexts.borrow();
+            let idle = contexts.iter().filter_map(|(context, known)| {
+                let object = known.object.as_ref()?;
+                let goes = object.idle_since.is_some() && !pending.contains(context);
+                goes.then(|| (*context, object.port.clone()))
+            });
+            idle.collect()
+        };
+        if idle.is_empty() {
+            return;
+        }
+        tracing::debug!(
+            objects = idle.len(),
+            "memory gets tight: idle objects leave it"
+        );
+        for (context, port) in idle {
+            self.forget_object(context, &port);
+        }
+        self.runtime.v8_isolate().low_memory_notification();
     }
 
     /// Drops objects that have had nothing to do for long enough. Returns how long the next one has.
     pub(crate) fn evict_idle(&mut self) -> Option<Duration> {
         let mut evict = Vec::new();
+        let mut waited_for = Vec::new();
         let mut next: Option<Duration> = None;
         for (context, known) in self.state.contexts.borrow().iter() {
             let Some(object) = &known.object else {
@@ -465,13 +591,50 @@ impl Isolate {
                 .map_or(Duration::ZERO, |since| since.elapsed());
             if idle >= after {
                 evict.push((*context, object.port.clone()));
-            } else {
-                next = Some(next.map_or(after - idle, |next| next.min(after - idle)));
+                continue;
             }
+            let mut look = after - idle;
+            if object.busy > 0 {
+                // Something may come to wait at its gate before the next look.
+                let wait_max = Duration::from_millis(object.port.start().wait_ms_max);
+                look = look.min(wait_max / 4);
+                if object.gate.is_locked() {
+                    waited_for.push((*context, wait_max));
+                }
+            }
+            next = Some(next.map_or(look, |next| next.min(look)));
+        }
+        for (context, wait_max) in waited_for {
+            self.refuse_late(context, wait_max);
+        }
+        if !evict.is_empty() {
+            let pending = self.state.pending_contexts();
+            evict.retain(|(context, port)| {
+                let stays = self.stays(*context, pending.contains(context));
+                if stays {
+                    let after = Duration::from_millis(port.start().evict_after_ms);
+                    next = Some(next.map_or(after, |next| next.min(after)));
+                }
+                !stays
+            });
         }
         for (context, port) in evict {
             self.forget_object(context, &port);
         }
         next
+    }
+
+    /// Whether an object that could leave memory now stays for another while: it waits for something of its own, or did so
+    /// when it was looked at before, and then it has not been idle for long.
+    fn stays(&self, context: u32, is_pending: bool) -> bool {
+        let looked_at = self.state.with_object(context, |object| {
+            let stays = is_pending || object.was_pending;
+            object.was_pending = is_pending;
+            if stays {
+                object.idle_since = Some(Instant::now());
+            }
+            stays
+        });
+        looked_at.unwrap_or(false)
     }
 }

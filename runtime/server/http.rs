@@ -4,17 +4,18 @@ use axum::Router;
 use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::response::Response;
+use axum::routing::get;
 use bytes::Bytes;
 use facetd_core::{
     AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest,
     FetchResponse, Headers, Outcome, Reply, SocketEnd, Target,
 };
-use facetd_host::{Role, carry, derive_accept_key};
+use facetd_host::{Role, carry, derive_accept_key, now_ms, run_scheduled};
 use futures::StreamExt;
 use futures::channel::oneshot;
 use http::header::{
-    CONNECTION, CONTENT_LENGTH, HOST, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, RETRY_AFTER, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, TRANSFER_ENCODING, UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use http_body_util::BodyExt;
@@ -38,11 +39,18 @@ pub async fn serve(
     target: Arc<dyn Target>,
     mut stopping: watch::Receiver<bool>,
 ) {
+    let by_hand = listener
+        .local_addr()
+        .is_ok_and(|address| address.ip().is_loopback());
     let served = Served {
         target,
         stopping: stopping.clone(),
     };
-    let router = Router::new().fallback(answer).with_state(served);
+    let mut router = Router::new().fallback(answer);
+    if by_hand {
+        router = router.route(SCHEDULED_PATH, get(scheduled_by_hand));
+    }
+    let router = router.with_state(served);
     let stopped = async move {
         // The other end only goes away when the process ends.
         let _told = stopping.wait_for(|stop| *stop).await;
@@ -105,8 +113,83 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
         Ok(Answer::Value(_) | Answer::Alarm(_) | Answer::FacetDue(_)) => {
             plain(StatusCode::INTERNAL_SERVER_ERROR)
         }
-        Err(failure) => plain(status_of(&failure)),
+        Err(failure) => {
+            let mut response = plain(status_of(&failure));
+            if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+                let a_second = HeaderValue::from_static("1");
+                response.headers_mut().insert(RETRY_AFTER, a_second);
+            }
+            response
+        }
     }
+}
+
+/// What `wrangler dev` runs cron triggers at, by hand.
+const SCHEDULED_PATH: &str = "/cdn-cgi/handler/scheduled";
+
+/// Runs the worker's `scheduled` handler: `?cron=` and `?time=` (ms) are what it is told. Answers with the outcome, as text
+/// or, with `?format=json`, as `{outcome, noRetry}`; 200 if it is `ok`. Only on loopback, and only for the machine itself: a
+/// page of another site that a browser here shows may not cause runs.
+async fn scheduled_by_hand(State(served): State<Served>, request: Request) -> Response {
+    if !is_from_here(request.headers()) {
+        return plain(StatusCode::FORBIDDEN);
+    }
+    let query = request.uri().query().unwrap_or_default();
+    let parameter = |wanted: &str| {
+        form_urlencoded::parse(query.as_bytes())
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value)| value.into_owned())
+    };
+    let time_ms = match parameter("time").map(|time| time.parse::<i64>()) {
+        None => now_ms(),
+        Some(Ok(time)) => time,
+        Some(Err(_)) => return plain(StatusCode::BAD_REQUEST),
+    };
+    let cron = parameter("cron").unwrap_or_default();
+    let run = run_scheduled(served.target.as_ref(), cron, time_ms as f64).await;
+    let (outcome, no_retry) = match run {
+        Ok(done) => (done.outcome, done.no_retry),
+        Err(failure) => {
+            let _logged = status_of(&failure);
+            ("exception".to_owned(), false)
+        }
+    };
+    let status = if outcome == "ok" {
+        StatusCode::OK
+    } else {
+        StatusCode::INTERNAL_SERVER_ERROR
+    };
+    if parameter("format").as_deref() == Some("json") {
+        let json = serde_json::json!({ "outcome": outcome, "noRetry": no_retry });
+        let mut response = Response::new(HttpBody::from(json.to_string()));
+        *response.status_mut() = status;
+        let json = HeaderValue::from_static("application/json");
+        response.headers_mut().insert(CONTENT_TYPE, json);
+        return response;
+    }
+    let mut response = plain(status);
+    *response.body_mut() = HttpBody::from(outcome);
+    response
+}
+
+/// Asked by this machine, for itself: its name for itself is in the URL, no proxy has added a header, and no other site's page is behind it.
+fn is_from_here(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let authority = host.and_then(|host| host.parse::<http::uri::Authority>().ok());
+    let names_us = authority.is_some_and(|authority| {
+        let host = authority.host().trim_matches(['[', ']']);
+        host.eq_ignore_ascii_case("localhost")
+            || host
+                .parse::<std::net::IpAddr>()
+                .is_ok_and(|ip| ip.is_loopback())
+    });
+    let forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"]
+        .iter()
+        .any(|name| headers.contains_key(*name));
+    let own_page = headers
+        .get("sec-fetch-site")
+        .is_none_or(|site| site == "none" || site == "same-origin");
+    names_us && !forwarded && own_page
 }
 
 /// What it takes to turn a connection into a WebSocket.
@@ -181,7 +264,7 @@ fn switch_protocols(
 ///
 /// | failure | status |
 /// |---|---|
-/// | overloaded | 503 |
+/// | overloaded | 503, with `Retry-After` |
 /// | anything else | 500 |
 fn status_of(failure: &Failure) -> StatusCode {
     match failure {
@@ -202,7 +285,7 @@ fn plain(status: StatusCode) -> Response {
     let mut response = Response::new(HttpBody::from(text));
     *response.status_mut() = status;
     response.headers_mut().insert(
-        http::header::CONTENT_TYPE,
+        CONTENT_TYPE,
         HeaderValue::from_static("text/plain;charset=UTF-8"),
     );
     response

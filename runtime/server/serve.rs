@@ -4,8 +4,8 @@ use crate::admin::Admin;
 use crate::cli::{Durability, ServeArguments};
 use crate::exit::{Code, Stopped};
 use crate::http;
-use facetd_config::{HistoryConfig, LoadOptions, Project};
-use facetd_core::Limits;
+use facetd_config::{HistoryConfig, LoadOptions, MailboxConfig, Project};
+use facetd_core::{Limits, MailboxLimits};
 use facetd_host::{Egress, Host, HostOptions, Retention, limits_of};
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -65,7 +65,22 @@ pub fn host_options(project: &Project, data_dir: PathBuf, fsync: bool) -> HostOp
         static_limits: Limits::STATIC,
         dynamic_limits: limits_of(&main.dynamic_limits).or(Limits::DYNAMIC),
         egress: egress(main.egress.as_ref()),
-        evict_after_ms: EVICT_AFTER_MS,
+        evict_after_ms: main.evict_after_ms.unwrap_or(EVICT_AFTER_MS),
+        mailbox: mailbox(main.mailbox),
+    }
+}
+
+fn mailbox(config: MailboxConfig) -> MailboxLimits {
+    let usual = MailboxLimits::default();
+    let number = |configured: Option<u64>, usual| {
+        configured.map_or(usual, |number| {
+            usize::try_from(number).unwrap_or(usize::MAX)
+        })
+    };
+    MailboxLimits {
+        len: number(config.length, usual.len),
+        wait_ms: config.wait_ms.unwrap_or(usual.wait_ms),
+        in_flight: number(config.in_flight, usual.in_flight),
     }
 }
 
@@ -121,6 +136,7 @@ async fn serve(
         tokio::runtime::Handle::current(),
     )?);
     host.start().await?;
+    host.start_crons();
     let mut terminate =
         signal(SignalKind::terminate()).map_err(|e| Stopped::Io("SIGTERM cannot be handled", e))?;
     let mut interrupt =

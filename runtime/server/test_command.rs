@@ -40,7 +40,10 @@ pub fn run(arguments: &TestArguments) -> Result<Code, Stopped> {
 }
 
 async fn run_project(path: &Path, filter: Option<&str>, tally: &mut Tally) -> Result<(), Stopped> {
-    let project = facetd_config::load(path, &LoadOptions::default())?;
+    let mut project = facetd_config::load(path, &LoadOptions::default())?;
+    for worker in &mut project.workers {
+        worker.instances = None; // cases see what cases before them left in globals, every time
+    }
     for warning in &project.warnings {
         tracing::warn!("{warning}");
     }

@@ -4,4 +4,5 @@ mod escape;
 mod floods;
 pub mod house;
 mod lives;
+mod overload;
 mod races;
