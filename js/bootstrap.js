@@ -4,7 +4,7 @@
 import { core } from "ext:core/mod.js";
 import { op_rpc_callbacks } from "ext:core/ops";
 import { complete } from "ext:facetd_rpc/00_context.js";
-import { dataCloneError, describe, packError, passable, release, revive } from "ext:facetd_rpc/10_clone.js";
+import { callables, dataCloneError, describe, packThrown, release, revive } from "ext:facetd_rpc/10_clone.js";
 import { reviveStored } from "ext:facetd_rpc/12_stored.js";
 import { boot, cancel, construct, deliver, destroy, logError, reportUncaught } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_durable_object/00_durable_object.js";
@@ -60,8 +60,8 @@ function start() {
     describe,
     revive,
     cloneError: dataCloneError,
-    packError,
-    passable,
+    packThrown,
+    callables,
     reviveStored,
     cancel,
     release,

@@ -12,7 +12,7 @@ import {
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
 import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
-import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
+import { exportedValue, handleOf, kHandle, kIsClass, kRefuse, loopbacks, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { disposeAll, DurableObjectClass, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
@@ -389,13 +389,13 @@ function prototypeMember(instance, name) {
 /** What `name` is on a value reached over RPC. */
 function member(value, name) {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) throw notImplemented(name);
-  if (value[kHandle] !== undefined) return value[name];
   if (value instanceof RpcTarget) {
     if (RESERVED_TARGET.has(name)) {
       throw new TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
     }
     return prototypeMember(value, name);
   }
+  if (handleOf(value) !== undefined) return value[name];
   if (Object.hasOwn(value, name)) return value[name];
   throw notImplemented(name);
 }
@@ -591,7 +591,7 @@ function propsOf(name, options) {
 /** An object that can also be called: `ctx.exports.X` and `ctx.exports.X({props})`. */
 function loopback(kind, object, call) {
   // The call must find the object's own properties: a Proxy over a function, backed by the object.
-  return new Proxy(call, {
+  const proxy = new Proxy(call, {
     get(_target, key, receiver) {
       if (key === kRefuse) return kind;
       if (key === "constructor") return { name: kind };
@@ -603,6 +603,8 @@ function loopback(kind, object, call) {
     ownKeys: (target) => Reflect.ownKeys(target),
     getPrototypeOf: () => Object.getPrototypeOf(object),
   });
+  loopbacks.add(proxy);
+  return proxy;
 }
 
 function makeExports() {

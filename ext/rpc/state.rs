@@ -29,8 +29,8 @@ pub struct Callbacks {
     pub describe: v8::Global<v8::Function>,
     pub revive: v8::Global<v8::Function>,
     pub clone_error: v8::Global<v8::Function>,
-    pub pack_error: v8::Global<v8::Function>,
-    pub passable: v8::Global<v8::Function>,
+    pub pack_thrown: v8::Global<v8::Function>,
+    pub callables: v8::Global<v8::Function>,
     pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
@@ -397,6 +397,27 @@ impl IsolateState {
                 reply.send(durable.and(outcome));
             });
         }
+    }
+
+    /// The event, and everything it started, is over. A stateless context ends with it.
+    pub fn event_done(&self, event: u32) {
+        let Some(ended) = self.events.borrow_mut().remove(&event) else {
+            return;
+        };
+        let mut contexts = self.contexts.borrow_mut();
+        if let Some(context) = contexts.get_mut(&ended.context) {
+            match &mut context.object {
+                Some(object) => object.add_busy(-1),
+                // An exported function's event runs in the context of the event that exported it.
+                None if ended.context == event => {
+                    contexts.remove(&event);
+                    self.drop_sockets(event);
+                }
+                None => {}
+            }
+        }
+        // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
+        self.send_later(0, move |_| drop(ended.keep));
     }
 
     /// What to do with an input now: run it, or nothing because it waits.

@@ -89,7 +89,26 @@ fn props_value<'s>(
     }
 }
 
-/// Calls `deliver` in `40_events.js`. `None`: our own JS threw.
+/// The arguments of a call. Err: they were written, but cannot be read here.
+fn arguments_value<'s>(
+    scope: Scope<'_, 's, '_>,
+    state: &Rc<IsolateState>,
+    payload: &Payload,
+) -> Result<v8::Local<'s, v8::Value>, Failure> {
+    v8::tc_scope!(let scope, scope);
+    if let Some(value) = deserialize(scope, state, payload) {
+        return Ok(value);
+    }
+    match scope.exception() {
+        Some(thrown) if !scope.has_terminated() => {
+            scope.reset();
+            Err(thrown_failure(scope, state, thrown, true, false))
+        }
+        _ => Err(Failure::internal()),
+    }
+}
+
+/// Calls `deliver` in `40_events.js`. Err: user code was not reached, and why.
 #[allow(
     clippy::too_many_arguments,
     reason = "one per argument of the JS function"
@@ -103,12 +122,12 @@ pub(crate) fn deliver<'s>(
     name: Name,
     props: Option<Arc<Payload>>,
     kind: EventKind,
-) -> Option<()> {
+) -> Result<(), Failure> {
     let name = match name {
         Name::Text(text) => optional(scope, text.as_deref()),
         Name::Number(n) => number(scope, n),
     };
-    let props = props_value(scope, state, props.as_ref())?;
+    let props = props_value(scope, state, props.as_ref()).ok_or_else(Failure::internal)?;
     let mut arguments = vec![
         number(scope, event),
         number(scope, context),
@@ -134,7 +153,7 @@ pub(crate) fn deliver<'s>(
         EventKind::Rpc { path, args } => {
             let names: Vec<_> = path.iter().map(|name| string(scope, name)).collect();
             let args = match &args {
-                Some(payload) => deserialize(scope, state, payload)?,
+                Some(payload) => arguments_value(scope, state, payload)?,
                 None => v8::undefined(scope).into(),
             };
             arguments.push(number(scope, RPC));
@@ -171,8 +190,11 @@ pub(crate) fn deliver<'s>(
     let callbacks = state.callbacks();
     let deliver = v8::Local::new(scope, &callbacks.deliver);
     let this = v8::undefined(scope).into();
-    deliver.call(scope, this, &arguments)?;
-    Some(())
+    match deliver.call(scope, this, &arguments) {
+        Some(_) => Ok(()),
+        // Our own JS threw before it could answer: never user code's doing.
+        None => Err(Failure::internal()),
+    }
 }
 
 /// Calls `complete` in `00_context.js` with what a call was answered.
