@@ -15,14 +15,19 @@ const {
   ArrayPrototypePush,
   MapPrototypeForEach,
   ObjectDefineProperty,
+  ObjectGetOwnPropertyDescriptor,
   ObjectHasOwn,
   ObjectKeys,
+  ObjectPrototypeToString,
+  ReflectApply,
   ReflectGetPrototypeOf,
   ReflectOwnKeys,
   SafeMap,
   SafeSet,
   SafeWeakSet,
   SetPrototypeForEach,
+  StringPrototypeIndexOf,
+  StringPrototypeSlice,
 } = primordials;
 
 /** The handle of a stub or class object. Private to us: user code cannot name the symbol. */
@@ -174,8 +179,11 @@ export function describe(object, mode) {
   }
   if (object instanceof DOMException) return [TAG_ERROR, packDomException(object)];
   if (core.isNativeError(object)) {
-    const packed = packError(object, true);
-    if (mode === MODE_THROWN) packed.framed = true;
+    const packed = packError(object);
+    if (mode === MODE_THROWN) {
+      if (typeof packed.message !== "string") throw dataCloneError(NO_MESSAGE);
+      packed.framed = true;
+    }
     return [TAG_ERROR, packed];
   }
   const message = ours(object, kNotPassable);
@@ -208,8 +216,9 @@ export function describe(object, mode) {
   if (is(object, types.Blob) && !is(object, types.File)) return [TAG_BLOB, types.blobParts(object)];
   if (is(object, types.AbortSignal)) throw dataCloneError("AbortSignal serialization is not enabled.");
   // The instances of a user's own classes are stored and thrown as plain objects; the platform's are refused.
-  if ((mode === MODE_STORAGE || mode === MODE_THROWN) && !types.platform.has(object.constructor)) return undefined;
-  throw unsupported(object.constructor?.name ?? "Object");
+  const Class = ReflectGetPrototypeOf(object)?.constructor;
+  if ((mode === MODE_STORAGE || mode === MODE_THROWN) && !types.platform.has(Class)) return undefined;
+  throw unsupported(Class?.name ?? "Object");
 }
 
 function describeHandle(object, handle, mode) {
@@ -255,6 +264,17 @@ export function revive(tag, standIn, handle, kind) {
 const PROXY_REFUSED =
   "Proxy could not be serialized because it is not a valid RPC receiver type. The Proxy must emulate either a plain object or an RpcTarget, as indicated by the Proxy's prototype chain.";
 
+const { prototype: ObjectPrototype } = Object;
+
+/** Does the Proxy say that it is a plain object or an `RpcTarget`? */
+function emulatesReceiver(proxy) {
+  try {
+    return ReflectGetPrototypeOf(proxy) === ObjectPrototype || is(proxy, types.RpcTarget);
+  } catch {
+    return false;
+  }
+}
+
 /** How a function or a Proxy crosses: as `describe` says it; undefined: V8's own refusal stands. */
 function describeCallable(value, mode) {
   if (core.isProxy(value) && isOurProxy(value)) {
@@ -266,8 +286,7 @@ function describeCallable(value, mode) {
   // Outside RPC only stubs may pass.
   if (mode !== MODE_RPC) return undefined;
   if (typeof value !== "function") {
-    const proto = ReflectGetPrototypeOf(value);
-    if (proto !== null && proto !== Object.prototype && !is(value, types.RpcTarget)) throw dataCloneError(PROXY_REFUSED);
+    if (!emulatesReceiver(value)) throw dataCloneError(PROXY_REFUSED);
   }
   return [TAG_FUNCTION, null, exportValue(value)];
 }
@@ -329,6 +348,7 @@ function below(v, list) {
     SetPrototypeForEach(v, add);
   } else if (core.isNativeError(v)) {
     addProperties(v, ReflectOwnKeys(v), add);
+    addProperties(v, ["name"], add);
   } else if (ArrayIsArray(v) || isPlain(v)) {
     addProperties(v, ObjectKeys(v), add);
   }
@@ -368,55 +388,86 @@ export const NATIVE_ERRORS = {
 export const thrower = { id: undefined };
 
 /**
- * Called by Rust before a thrown value crosses. `withOwn`: an error's own properties too; if that cannot be read at the
- * other end, it is asked for again without. `text`: what is told of a value that is no error and cannot cross.
+ * Called by Rust before a thrown value crosses. `whole`: it, with an error's own properties; if that cannot be written, or
+ * not be read at the other end, it is asked for again without, and `text` is what V8 prints of it.
  */
-export function packThrown(thrown, withOwn, text) {
-  const { id } = thrower;
-  // Kept for the second try.
-  if (!withOwn) thrower.id = undefined;
-  if (thrown instanceof DOMException) return packDomException(thrown);
-  if (core.isNativeError(thrown)) {
-    const packed = packError(thrown, withOwn && types.errorsKeepOwn, withOwn);
-    if (typeof packed.message !== "string") throw dataCloneError(NO_MESSAGE);
-    if (id !== undefined) packed.id = String(id);
-    return packed;
+export function packThrown(thrown, whole, text) {
+  const packed = packOnlyThrown(thrown, whole, text);
+  packed.flags = flagsOf(thrown);
+  return packed;
+}
+
+const RETRYABLE = 2;
+const OVERLOADED = 4;
+
+/** What a thrown value says of itself, as the flags of `15_errors.js`. It arrives even where the value does not. */
+function flagsOf(thrown) {
+  if ((typeof thrown !== "object" && typeof thrown !== "function") || thrown === null) return 0;
+  if (thrown instanceof DOMException) return 0;
+  try {
+    return thrown.overloaded ? OVERLOADED : thrown.retryable ? RETRYABLE : 0;
+  } catch {
+    return 0;
   }
-  if (typeof thrown === "object" && thrown !== null && withOwn) return { value: thrown };
-  return { text };
+}
+
+function packOnlyThrown(thrown, whole, text) {
+  const { id } = thrower;
+  if (!whole) {
+    thrower.id = undefined;
+    return core.isNativeError(thrown) ? packText(text) : { class: "Error", message: text };
+  }
+  if (typeof thrown !== "object" || thrown === null) return { class: "Error", message: text };
+  return id !== undefined && core.isNativeError(thrown) ? { value: thrown, id: String(id) } : { value: thrown };
+}
+
+/** An error of which only the text is known. */
+function packText(text) {
+  const end = StringPrototypeIndexOf(text, ":");
+  const name = end < 0 ? text : StringPrototypeSlice(text, 0, end);
+  if (!(name in NATIVE_ERRORS)) return { class: "Error", message: text };
+  return { class: name, message: end < 0 ? "" : StringPrototypeSlice(text, end + 2) };
+}
+
+function textOf(name) {
+  try {
+    return typeof name === "symbol" ? "" : `${name}`;
+  } catch {
+    return "";
+  }
+}
+
+function isIndex(key) {
+  const number = key >>> 0;
+  return number !== 4294967295 && String(number) === key;
 }
 
 const NO_MESSAGE = "Deserialization failed: error message is not a string";
 
-function packDomException({ name, message }) {
-  return { dom: [name, message] };
+const { get: domName } = ObjectGetOwnPropertyDescriptor(DOMException.prototype, "name");
+const { get: domMessage } = ObjectGetOwnPropertyDescriptor(DOMException.prototype, "message");
+
+function packDomException(error) {
+  return { dom: [ReflectApply(domName, error, []), ReflectApply(domMessage, error, [])] };
 }
 
 /**
- * An error as data. Its name says which class it has at the other end, as on the platform. Reads what it has by any
- * getter it has; `strict`: what these throw is thrown on.
+ * An error as data. Its name says which class it has at the other end, as on the platform. What its getters throw is
+ * thrown on.
  */
-function packError(error, withOwn, strict = true) {
-  const read = (key, otherwise) => {
-    if (strict) return error[key];
-    try {
-      return error[key];
-    } catch {
-      return otherwise;
-    }
-  };
-  const name = read("name", "Error");
-  const isNative = typeof name === "string" && name in NATIVE_ERRORS;
-  const message = read("message", "");
-  const packed = { class: isNative ? name : "Error", message: message === undefined ? "" : message };
-  if (!isNative) packed.name = strict || typeof name === "string" ? name : String(name);
-  if (!strict && typeof message !== "string") packed.message = "";
-  if (!withOwn) return packed;
+function packError(error) {
+  const { name, message } = error;
+  const isNative = textOf(name) in NATIVE_ERRORS;
+  const isMissing = message === undefined && !ObjectHasOwn(error, "message");
+  const packed = { class: isNative ? textOf(name) : "Error", message: isMissing ? "" : message };
+  if (!isNative) packed.name = name;
+  if (!types.errorsKeepOwn) return packed;
   const keys = ReflectOwnKeys(error);
   let own;
   for (let i = 0; i < keys.length; i++) {
     const key = keys[i];
-    if (typeof key !== "string" || key === "stack" || key === "message" || key === "name") continue;
+    // The platform leaves out indexes too.
+    if (typeof key !== "string" || key === "stack" || key === "message" || key === "name" || isIndex(key)) continue;
     own ??= {};
     ObjectDefineProperty(own, key, { __proto__: null, value: error[key], enumerable: true });
   }
@@ -434,16 +485,17 @@ export function nativeClassOf(error) {
 
 /** `bare`: no stack of where it was unpacked, which says nothing about an error that is a value (and was not thrown). */
 export function unpackError(packed, bare) {
-  if ("value" in packed) return packed.value;
+  if ("value" in packed) {
+    if (packed.id !== undefined) define(packed.value, "durableObjectId", packed.id, false);
+    return packed.value;
+  }
   if ("dom" in packed) return new DOMException(packed.dom[1], packed.dom[0]);
-  if ("text" in packed) return new Error(packed.text);
   const { message } = packed;
   if (typeof message !== "string") throw dataCloneError(NO_MESSAGE);
   const Class = NATIVE_ERRORS[packed.class] ?? Error;
   const error = Class === AggregateError ? new AggregateError([], message) : new Class(message);
   if (Class === AggregateError) delete error.errors;
   define(error, "message", message, false);
-  if (packed.id !== undefined) define(error, "durableObjectId", packed.id, false);
   if ("name" in packed) define(error, "name", packed.name, true);
   if (bare && packed.framed !== true) define(error, "stack", firstLineOf(error), false);
   const { own } = packed;
@@ -460,7 +512,11 @@ function define(error, key, value, enumerable) {
 
 /** What V8 puts in front of the frames of a stack. */
 function firstLineOf(error) {
-  const name = error.name === undefined ? "Error" : String(error.name);
-  const { message } = error;
+  const { name: named, message } = error;
+  const name = named === undefined
+    ? "Error"
+    : typeof named === "object" && named !== null || typeof named === "function"
+    ? ObjectPrototypeToString(named)
+    : String(named);
   return name === "" ? message : message === "" ? name : `${name}: ${message}`;
 }

@@ -381,7 +381,9 @@ function prototypeMember(instance, name) {
     const found = Object.getOwnPropertyDescriptor(proto, name);
     if (found === undefined) continue;
     if (found.get === undefined && found.set !== undefined) break;
-    return Reflect.get(proto, name, instance);
+    const value = Reflect.get(proto, name, instance);
+    if (value === undefined) break;
+    return value;
   }
   throw notImplemented(name);
 }

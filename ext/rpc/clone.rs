@@ -10,6 +10,7 @@ use crate::stored;
 use deno_core::{cppgc, v8};
 use facetd_core::{Capability, Failure, Payload, RPC_BYTES_MAX};
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::rc::Rc;
 use v8::{ValueDeserializerHelper, ValueSerializerHelper};
 
@@ -42,6 +43,20 @@ struct Serializer {
     mode: CloneMode,
     capabilities: Rc<RefCell<Vec<Capability>>>,
     refusal: Rc<Cell<Refusal>>,
+    /// What a first attempt took from its objects for good, for the second one.
+    taken: Taken,
+}
+
+/// By the identity hashes of the objects.
+type Taken = Rc<RefCell<HashMap<i32, Vec<TakenFrom>>>>;
+
+/// A stream moved out of `object`, or a stub was made of it: that happens once.
+struct TakenFrom {
+    object: v8::Global<v8::Object>,
+    tag: u32,
+    stand_in: v8::Global<v8::Value>,
+    /// None: a body that did not need a stream, and is marked as used.
+    capability: Option<Capability>,
 }
 
 /// What happens when V8 refuses a value by itself.
@@ -125,20 +140,42 @@ impl v8::ValueSerializerImpl for Serializer {
         object: v8::Local<'s, v8::Object>,
         writer: &dyn ValueSerializerHelper,
     ) -> Option<bool> {
+        if let Some(taken) = self.taken_from(scope, object) {
+            let stand_in = v8::Local::new(scope, taken.stand_in);
+            return self.write_parts(scope, writer, taken.tag, stand_in, taken.capability);
+        }
         let described = describe(scope, &self.state, object, self.mode)?;
         let described: v8::Local<v8::Array> = described.try_into().ok()?;
         if self.mode == CloneMode::Storage {
             return stored::write(scope, described, writer);
         }
-        self.write_described(scope, described, writer)
+        self.write_described(scope, object, described, writer)
     }
 }
 
 impl Serializer {
+    /// What the first attempt took from `object`, if this is the second one.
+    fn taken_from<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
+    ) -> Option<TakenFrom> {
+        let mut taken = self.taken.borrow_mut();
+        if self.refusal.get() != Refusal::Thrown || taken.is_empty() {
+            return None;
+        }
+        let same_hash = taken.get_mut(&object.get_identity_hash().get())?;
+        let at = same_hash
+            .iter()
+            .position(|taken| v8::Local::new(scope, &taken.object) == object)?;
+        Some(same_hash.swap_remove(at))
+    }
+
     /// Writes `[tag, standIn, handle?]` as the body of a host object.
     fn write_described<'s>(
         &self,
         scope: &mut v8::PinScope<'s, '_>,
+        object: v8::Local<'s, v8::Object>,
         described: v8::Local<'s, v8::Array>,
         writer: &dyn ValueSerializerHelper,
     ) -> Option<bool> {
@@ -158,6 +195,29 @@ impl Serializer {
             }
             None => take_stream(scope, handle),
         };
+        if self.refusal.get() == Refusal::Noted
+            && matches!(tag, TAG_FUNCTION | TAG_WRITABLE | TAG_REQUEST | TAG_RESPONSE | TAG_STREAM)
+        {
+            let taken = TakenFrom {
+                object: v8::Global::new(scope, object),
+                tag,
+                stand_in: v8::Global::new(scope, stand_in),
+                capability: capability.clone(),
+            };
+            let hash = object.get_identity_hash().get();
+            self.taken.borrow_mut().entry(hash).or_default().push(taken);
+        }
+        self.write_parts(scope, writer, tag, stand_in, capability)
+    }
+
+    fn write_parts<'s>(
+        &self,
+        scope: &mut v8::PinScope<'s, '_>,
+        writer: &dyn ValueSerializerHelper,
+        tag: u32,
+        stand_in: v8::Local<'s, v8::Value>,
+        capability: Option<Capability>,
+    ) -> Option<bool> {
         let slot = match capability {
             Some(capability) => {
                 let mut capabilities = self.capabilities.borrow_mut();
@@ -173,7 +233,11 @@ impl Serializer {
     }
 }
 
-/// `10_clone.js` says so of functions, `RpcTarget`s and writable streams, which it has just exported.
+// The tags of `10_clone.js` for what is taken from an object when it is described: a body or stream moves, functions,
+// `RpcTarget`s and writable streams are exported.
+const TAG_REQUEST: u32 = 4;
+const TAG_RESPONSE: u32 = 5;
+const TAG_STREAM: u32 = 6;
 const TAG_FUNCTION: u32 = 8;
 const TAG_WRITABLE: u32 = 10;
 /// A value in which V8 refused something callable: see [`write_callables`].
@@ -235,9 +299,10 @@ pub fn serialize<'s>(
     mode: CloneMode,
 ) -> Option<Payload> {
     let refusal = Rc::new(Cell::new(Refusal::Noted));
+    let taken = Taken::default();
     {
         v8::tc_scope!(let scope, scope);
-        if let Some(payload) = serialize_once(scope, state, value, mode, &refusal, None) {
+        if let Some(payload) = serialize_once(scope, state, value, mode, (&refusal, &taken), None) {
             return Some(payload);
         }
         if scope.has_terminated() {
@@ -256,7 +321,7 @@ pub fn serialize<'s>(
     let mode_number = v8::Integer::new_from_unsigned(scope, mode as u32).into();
     let found = callables.call(scope, this, &[value, mode_number])?;
     let found = v8::Local::<v8::Array>::try_from(found).ok();
-    serialize_once(scope, state, value, mode, &refusal, found)
+    serialize_once(scope, state, value, mode, (&refusal, &taken), found)
 }
 
 fn serialize_once<'s>(
@@ -264,7 +329,7 @@ fn serialize_once<'s>(
     state: &Rc<IsolateState>,
     value: v8::Local<'s, v8::Value>,
     mode: CloneMode,
-    refusal: &Rc<Cell<Refusal>>,
+    (refusal, taken): (&Rc<Cell<Refusal>>, &Taken),
     callables: Option<v8::Local<'s, v8::Array>>,
 ) -> Option<Payload> {
     let again = refusal.get() == Refusal::Happened;
@@ -274,6 +339,7 @@ fn serialize_once<'s>(
         mode,
         capabilities: capabilities.clone(),
         refusal: refusal.clone(),
+        taken: taken.clone(),
     };
     let serializer = v8::ValueSerializer::new(scope, Box::new(delegate()));
     serializer.write_header();
@@ -339,9 +405,10 @@ fn write_callables<'s>(
     serializer.write_uint32(TAG_CALLABLES);
     serializer.write_uint32(count);
     for at in 0..count {
+        let object = callables.get_index(scope, at * 2)?.try_into().ok()?;
         let described = callables.get_index(scope, at * 2 + 1)?.try_into().ok()?;
         serializer.write_raw_bytes(HOST_OBJECT);
-        delegate.write_described(scope, described, serializer)?;
+        delegate.write_described(scope, object, described, serializer)?;
     }
     Some(())
 }
@@ -469,8 +536,8 @@ pub fn thrown_failure<'s>(
 ) -> Failure {
     v8::tc_scope!(let scope, scope);
     let text = text_of(scope, thrown);
-    for with_own in [true, false] {
-        if let Some(payload) = pack_thrown(scope, state, thrown, with_own, &text) {
+    for whole in [true, false] {
+        if let Some(payload) = pack_thrown(scope, state, thrown, whole, &text) {
             return Failure::Thrown {
                 value: payload.into(),
                 text: text.into(),
@@ -506,7 +573,7 @@ fn pack_thrown<'s>(
     scope: &mut v8::PinScope<'s, '_>,
     state: &Rc<IsolateState>,
     thrown: v8::Local<'s, v8::Value>,
-    with_own: bool,
+    whole: bool,
     text: &str,
 ) -> Option<Payload> {
     let callbacks = state.callbacks();
@@ -514,13 +581,13 @@ fn pack_thrown<'s>(
     let this = v8::undefined(scope).into();
     let arguments = [
         thrown,
-        v8::Boolean::new(scope, with_own).into(),
+        v8::Boolean::new(scope, whole).into(),
         v8::String::new(scope, text)?.into(),
     ];
     let packed = pack.call(scope, this, &arguments)?;
     let payload = serialize(scope, state, packed, CloneMode::Thrown)?;
     // An error that has itself as a property can be written, but nobody can read it.
-    if with_own && thrown.is_object() {
+    if whole && thrown.is_object() {
         deserialize(scope, state, &payload)?;
     }
     Some(payload)

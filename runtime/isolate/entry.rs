@@ -89,11 +89,12 @@ fn props_value<'s>(
     }
 }
 
-/// The arguments of a call. Err: they were written, but cannot be read here.
-fn arguments_value<'s>(
+/// A value from elsewhere. Err: it was written, but cannot be read here. `remote`: whoever is told is elsewhere.
+fn read<'s>(
     scope: Scope<'_, 's, '_>,
     state: &Rc<IsolateState>,
     payload: &Payload,
+    remote: bool,
 ) -> Result<v8::Local<'s, v8::Value>, Failure> {
     v8::tc_scope!(let scope, scope);
     if let Some(value) = deserialize(scope, state, payload) {
@@ -102,7 +103,7 @@ fn arguments_value<'s>(
     match scope.exception() {
         Some(thrown) if !scope.has_terminated() => {
             scope.reset();
-            Err(thrown_failure(scope, state, thrown, true, false))
+            Err(thrown_failure(scope, state, thrown, remote, false))
         }
         _ => Err(Failure::internal()),
     }
@@ -153,7 +154,7 @@ pub(crate) fn deliver<'s>(
         EventKind::Rpc { path, args } => {
             let names: Vec<_> = path.iter().map(|name| string(scope, name)).collect();
             let args = match &args {
-                Some(payload) => arguments_value(scope, state, payload)?,
+                Some(payload) => read(scope, state, payload, true)?,
                 None => v8::undefined(scope).into(),
             };
             arguments.push(number(scope, RPC));
@@ -241,7 +242,10 @@ fn outcome_arguments<'s>(
     outcome: Outcome,
 ) -> Option<Vec<v8::Local<'s, v8::Value>>> {
     Some(match outcome {
-        Ok(Answer::Value(payload)) => vec![number(scope, 0), deserialize(scope, state, &payload)?],
+        Ok(Answer::Value(payload)) => match read(scope, state, &payload, false) {
+            Ok(value) => vec![number(scope, 0), value],
+            Err(failure) => return outcome_arguments(scope, state, Err(failure)),
+        },
         Ok(Answer::Response(FetchResponse {
             status,
             status_text,

@@ -294,8 +294,8 @@ class Maker {
   make_proxy(target, handler) {
     const under = this.before(target);
     if ((typeof under !== "object" && typeof under !== "function") || under === null) return under;
-    // The text of a thrown one differs with V8's version.
-    if (Array.isArray(under)) return under;
+    // The texts of other thrown ones differ with V8's version, or are taken apart again.
+    if (typeof under === "object" && Object.prototype.toString.call(under) !== "[object Object]") return under;
     return new Proxy(under, handler === "proto" ? { getPrototypeOf: () => Point.prototype } : {});
   }
   make_arguments() {
@@ -381,11 +381,15 @@ const textOf = (text) => (text.length > 80 ? `"${text.length} ${checksum(Array.f
 const DOM_EXCEPTION_OWN = new Set(["code", "name", "message", "stack"]);
 const STACK_LINES = /\n\s+at [\s\S]*$/;
 
+const CALLS_MAX = 2;
+
 class Teller {
   seen = new Map();
 
-  constructor(thrown = false) {
+  constructor(thrown = false, calls = 0) {
     this.thrown = thrown;
+    /** How many calls led here: what a function gives may hold the function again. */
+    this.calls = calls;
   }
 
   async tell(value) {
@@ -417,11 +421,11 @@ class Teller {
   /** Stubs say what they are when they are called. */
   async callable(value) {
     const kind = `callable ${value.constructor?.name} ${Object.prototype.toString.call(value)} keys ${Object.keys(value)}`;
-    if (value.constructor?.name !== "RpcStub") return kind;
+    if (value.constructor?.name !== "RpcStub" || this.calls >= CALLS_MAX) return kind;
     const answers = [];
     for (const ask of [() => value(), () => value.tell(), () => value.value]) {
       try {
-        answers.push(await new Teller().tell(await ask()));
+        answers.push(await new Teller(false, this.calls + 1).tell(await ask()));
       } catch (error) {
         answers.push(`threw ${error?.name}: ${error?.message}`);
       }
@@ -493,10 +497,13 @@ class Teller {
       const { value: item, enumerable, writable, configurable, get } = Object.getOwnPropertyDescriptor(value, key);
       const flags = `${enumerable ? "" : "e"}${writable || get ? "" : "w"}${configurable ? "" : "c"}`;
       if (key === "stack" && value instanceof Error) {
-        const text = String(value.stack);
+        // Texts of stacks went through UTF-8 somewhere.
+        const text = String(value.stack).toWellFormed();
         // Where something thrown was caught is told, or not, as the engine likes.
         const frames = this.thrown && this.seen.get(value) === 0 ? "" : /\n\s+at /.test(text) ? " with frames" : " bare";
-        parts.push(`stack-${flags}${frames} ${textOf(text.replace(STACK_LINES, ""))}`);
+        // How a name that is no text is shown there is the engine's business.
+        const first = typeof value.name === "string" ? ` ${textOf(text.replace(STACK_LINES, ""))}` : "";
+        parts.push(`stack-${flags}${frames}${first}`);
         continue;
       }
       if (key === Symbol.dispose) {

@@ -55,7 +55,6 @@ const WAYS = {
     const value = make(spec);
     return to.take([value, value, { value }]);
   },
-  local: (to, spec) => outcome(() => structuredClone(make(spec))),
 };
 
 async function run(steps, env, ctx) {
