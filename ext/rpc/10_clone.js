@@ -403,8 +403,8 @@ const OVERLOADED = 4;
 /** What a thrown value says of itself, as the flags of `15_errors.js`. It arrives even where the value does not. */
 function flagsOf(thrown) {
   if ((typeof thrown !== "object" && typeof thrown !== "function") || thrown === null) return 0;
-  if (thrown instanceof DOMException) return 0;
   try {
+    if (thrown instanceof DOMException) return 0;
     return thrown.overloaded ? OVERLOADED : thrown.retryable ? RETRYABLE : 0;
   } catch {
     return 0;

@@ -285,6 +285,7 @@ types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v])
 types.blobParts = (blob) => ({ type: blob.type, parts: [op_blob_bytes(getParts(blob))] });
 types.streamHandle = (stream) => {
   const io = requireIo();
+  if (stream.locked) throw new TypeError("The ReadableStream has been locked to a reader.");
   const [rid, pumped] = streamToWire(io, stream);
   keepWhile(io, pumped);
   return rid;

@@ -90,6 +90,15 @@ class NoEntrypoint extends Error {
   }
 }
 
+/** A thrown Proxy may refuse to say what it is. */
+function isNoEntrypoint(error) {
+  try {
+    return error instanceof NoEntrypoint;
+  } catch {
+    return false;
+  }
+}
+
 function isClass(value, Base) {
   return typeof value === "function" && (value === Base || value.prototype instanceof Base);
 }
@@ -224,7 +233,7 @@ class Event {
   }
 
   #tell(error, ours) {
-    const home = error instanceof NoEntrypoint;
+    const home = isNoEntrypoint(error);
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
     if (!home) logError("Uncaught", error);

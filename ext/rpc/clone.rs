@@ -196,7 +196,10 @@ impl Serializer {
             None => take_stream(scope, handle),
         };
         if self.refusal.get() == Refusal::Noted
-            && matches!(tag, TAG_FUNCTION | TAG_WRITABLE | TAG_REQUEST | TAG_RESPONSE | TAG_STREAM)
+            && matches!(
+                tag,
+                TAG_FUNCTION | TAG_WRITABLE | TAG_REQUEST | TAG_RESPONSE | TAG_STREAM
+            )
         {
             let taken = TakenFrom {
                 object: v8::Global::new(scope, object),

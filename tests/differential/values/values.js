@@ -295,7 +295,7 @@ class Maker {
     const under = this.before(target);
     if ((typeof under !== "object" && typeof under !== "function") || under === null) return under;
     // The texts of other thrown ones differ with V8's version, or are taken apart again.
-    if (typeof under === "object" && Object.prototype.toString.call(under) !== "[object Object]") return under;
+    if (typeof under === "object" && !(under instanceof Target) && Object.getPrototypeOf(under) !== Object.prototype) return under;
     return new Proxy(under, handler === "proto" ? { getPrototypeOf: () => Point.prototype } : {});
   }
   make_arguments() {
