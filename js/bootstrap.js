@@ -3,7 +3,7 @@
 
 import { core } from "ext:core/mod.js";
 import { op_rpc_callbacks } from "ext:core/ops";
-import { complete } from "ext:facetd_rpc/00_context.js";
+import { census, complete } from "ext:facetd_rpc/00_context.js";
 import { callables, dataCloneError, describe, packThrown, release, revive } from "ext:facetd_rpc/10_clone.js";
 import { reviveStored } from "ext:facetd_rpc/12_stored.js";
 import { boot, cancel, construct, deliver, destroy, logError, reportUncaught } from "ext:facetd_rpc/40_events.js";
@@ -65,6 +65,7 @@ function start() {
     reviveStored,
     cancel,
     release,
+    census,
   });
   core.setUnhandledPromiseRejectionHandler((promise, reason) => {
     if (tellOfRejection(global, promise, reason)) logError("Uncaught (in promise)", reason);

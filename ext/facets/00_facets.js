@@ -12,7 +12,7 @@ import {
   op_facet_lookup,
   op_facet_start,
 } from "ext:core/ops";
-import { currentIo, derivedFrame, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { currentIo, derivedFrame, inFrame, keepBusy, tables } from "ext:facetd_rpc/00_context.js";
 import { handleOf, kIsClass, kNotPassable, ours } from "ext:facetd_rpc/10_clone.js";
 import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
@@ -65,6 +65,7 @@ const UNWANTED = 2;
 
 /** By the context of the parent: `ctx.facets` itself is user code's to replace. */
 const known = new SafeMap();
+tables.parents = known;
 
 /** Starts a facet for its alarm. Set by the class, whose private parts it uses. */
 let startForAlarm;

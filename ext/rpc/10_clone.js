@@ -6,7 +6,7 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
-import { currentIo, derivedFrame, inFrame } from "ext:facetd_rpc/00_context.js";
+import { currentIo, derivedFrame, inFrame, tables } from "ext:facetd_rpc/00_context.js";
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 // Their methods stay what they are, whatever user code does to Map and Set.
@@ -73,6 +73,7 @@ const NOT_PASSABLE = [
 
 /** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
 const exported = new SafeMap();
+tables.exported = exported;
 let lastExport = 0;
 
 /** @returns a handle for a stub of `value`, which stays reachable until the last stub is gone. */

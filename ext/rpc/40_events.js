@@ -11,7 +11,7 @@ import {
   op_rpc_own_class,
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
-import { Context, currentIo, frameOf, inFrame, keepBusy } from "ext:facetd_rpc/00_context.js";
+import { Context, currentIo, frameOf, inFrame, keepBusy, tables } from "ext:facetd_rpc/00_context.js";
 import { exportedValue, handleOf, kHandle, kIsClass, kRefuse, loopbacks, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { disposeAll, DurableObjectClass, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
@@ -56,6 +56,7 @@ export const worker = {
 
 /** Objects alive here: context number to `{ context, instance, state }`. */
 const objects = new SafeMap();
+tables.instances = objects;
 
 /** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
 export const hooks = {
@@ -245,6 +246,7 @@ const INCORRECT_RESULT =
 
 /** Events that are not over, for cancellation. @type {Map<number, Event>} */
 const running = new SafeMap();
+tables.running = running;
 
 /** The event whose listeners run, and what one of them threw. */
 let dispatching;

@@ -61,6 +61,7 @@ pub fn op_rpc_callbacks<'s>(
         revive_stored: get("reviveStored")?,
         cancel: get("cancel")?,
         release: get("release")?,
+        census: get("census")?,
     };
     *isolate_of(scope).callbacks.borrow_mut() = Some(Rc::new(callbacks));
     Ok(())

@@ -34,6 +34,7 @@ pub struct Callbacks {
     pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
+    pub census: v8::Global<v8::Function>,
 }
 
 /// What of its context an event is for.
@@ -296,6 +297,12 @@ impl IsolateState {
         for stop in given_up.into_iter().filter_map(|call| call.stop) {
             stop.abort();
         }
+    }
+
+    pub fn fresh_sockets_len(&self) -> usize {
+        let fresh = self.fresh_sockets.borrow();
+        let open = |slot: &FreshSocket| slot.upgrade().is_some_and(|slot| slot.borrow().is_some());
+        fresh.iter().filter(|(_, slot)| open(slot)).count()
     }
 
     /// `slot` belongs to `context`, until somebody takes what is in it.

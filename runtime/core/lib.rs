@@ -6,6 +6,7 @@
 mod alarms;
 mod body;
 mod budget;
+mod census;
 mod event;
 mod failure;
 mod gate;
@@ -22,6 +23,7 @@ pub use alarms::{
 };
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use budget::{Charge, SendBudget};
+pub use census::{CensusRequest, Counts};
 pub use event::{
     AlarmAnswer, AlarmEvent, Answer, Capability, Event, EventKind, FacetDue, FetchRequest,
     FetchResponse, Headers, Outcome, Payload, Reply, StreamSlot,

@@ -7,6 +7,7 @@
 
 mod alarm_list;
 mod alarms;
+mod census;
 mod facets;
 mod held;
 mod host;
@@ -20,6 +21,7 @@ mod socket;
 mod wire;
 mod worker;
 
+pub use census::Census;
 pub use facetd_store::Retention;
 pub use held::{Held, HoldError};
 pub use host::{Egress, Export, Host, HostError, HostOptions, ask};

@@ -108,6 +108,14 @@ impl Worker {
         self.running(&mut self.state.lock())
     }
 
+    /// Its isolate, if it has one: none is started.
+    pub(crate) fn isolate_if_running(&self) -> Option<Arc<IsolateHandle>> {
+        match &*self.state.lock() {
+            State::Running(isolate) if !isolate.is_gone() => Some(isolate.clone()),
+            _ => None,
+        }
+    }
+
     /// The isolate is condemned or was never made.
     pub(crate) fn is_gone(&self) -> bool {
         match &*self.state.lock() {

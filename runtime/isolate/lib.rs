@@ -6,6 +6,7 @@
 
 mod allocator;
 mod blobs;
+mod census;
 mod control;
 mod descriptors;
 mod entry;
@@ -18,5 +19,6 @@ mod spin;
 mod turn;
 mod watchdog;
 
+pub use census::databases_open;
 pub use control::{IsolateHandle, Killed};
 pub use isolate::{IsolateOptions, init_platform, spawn};
