@@ -16,6 +16,5 @@ mod interop;
 mod isolates;
 mod limits;
 mod npm;
-mod soak;
 mod test_command;
 mod websockets;

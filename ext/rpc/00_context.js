@@ -5,15 +5,13 @@
 // `frame[kIo] = { context, event, section }`; AsyncLocalStorage keeps its stores beside it.
 
 import { core, primordials } from "ext:core/mod.js";
-import { op_body_end, op_rpc_busy, op_rpc_give_up } from "ext:core/ops";
+import { op_rpc_busy, op_rpc_give_up } from "ext:core/ops";
 
 const { getAsyncContext, setAsyncContext } = core;
 // Taken before user code can replace it: what it is called with is not for user code to see.
 const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
 const { ArrayPrototypePush, SafeMap, SafeSet } = primordials;
-
-const CUT_OFF = "The body was cut off: whoever was sending it has ended.";
 
 export const kIo = Symbol("io");
 
@@ -30,8 +28,6 @@ export class Context {
   pending = new SafeSet();
   /** What to do when it ends. @type {Function[]} */
   atEnd = [];
-  /** Bodies that are still being written; most contexts have none. @type {Set<number> | undefined} */
-  pipes = undefined;
 
   constructor(number, isObject) {
     this.number = number;
@@ -45,8 +41,6 @@ export class Context {
       op_rpc_give_up(call);
     }
     this.pending.clear();
-    // Whoever reads must not wait for ever.
-    if (this.pipes !== undefined) for (const rid of this.pipes) op_body_end(this.number, rid, CUT_OFF);
     for (let i = 0; i < this.atEnd.length; i++) this.atEnd[i]();
   }
 }

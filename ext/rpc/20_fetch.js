@@ -1,7 +1,7 @@
 // Requests, responses and bodies on their way out of and into an isolate.
 // API: https://developers.cloudflare.com/workers/runtime-apis/fetch/
 
-import { core, primordials } from "ext:core/mod.js";
+import { core } from "ext:core/mod.js";
 import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
 import { types, unsupported } from "ext:facetd_rpc/10_clone.js";
 import { currentIo, forget, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
@@ -11,7 +11,6 @@ import { knownLengths, USED_TWICE } from "ext:facetd_rpc/18_body.js";
 import { cfText, makeRequest, Request } from "ext:facetd_rpc/19_request.js";
 import { Response } from "ext:facetd_rpc/19_response.js";
 
-const { SafeSet } = primordials;
 const { headersEntries } = core.loadExtScript("ext:deno_fetch/20_headers.js");
 const { InnerBody } = core.loadExtScript("ext:deno_fetch/22_body.js");
 const { fromInnerRequest, newInnerRequest, toInnerRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
@@ -57,8 +56,6 @@ function streamToWire(io, stream, length) {
 async function pump(io, stream, rid) {
   const reader = stream.getReader();
   const context = io.context.number;
-  const pipes = (io.context.pipes ??= new SafeSet());
-  pipes.add(rid);
   try {
     for (;;) {
       const { done, value } = await reader.read();
@@ -82,8 +79,6 @@ async function pump(io, stream, rid) {
   } catch (error) {
     op_body_end(context, rid, String(error?.message ?? error));
     throw error;
-  } finally {
-    pipes.delete(rid);
   }
 }
 
