@@ -244,7 +244,7 @@ const TAG_STREAM: u32 = 6;
 const TAG_FUNCTION: u32 = 8;
 const TAG_WRITABLE: u32 = 10;
 /// A value in which V8 refused something callable: see [`write_callables`].
-const TAG_CALLABLES: u32 = 11;
+const TAG_CALLABLES: u32 = 100;
 
 /// How V8's format begins a host object.
 const HOST_OBJECT: &[u8] = b"\\";
