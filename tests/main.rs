@@ -16,5 +16,6 @@ mod interop;
 mod isolates;
 mod limits;
 mod npm;
+mod soak;
 mod test_command;
 mod websockets;

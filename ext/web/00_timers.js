@@ -3,7 +3,7 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { op_timer_start } from "ext:core/ops";
-import { forget, inFrame, requireIo, tables, whenDone } from "ext:facetd_rpc/00_context.js";
+import { forget, inFrame, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { logError } from "ext:facetd_rpc/40_events.js";
 
 const { getAsyncContext } = core;
@@ -18,7 +18,6 @@ function isSignal(value) {
 
 /** Active timers: number to `{ io, call }`. */
 const timers = new SafeMap();
-tables.timers = timers;
 
 class Timeout {
   #number;
