@@ -536,7 +536,10 @@ export function destroy(number) {
   const object = objects.get(number);
   if (object === undefined) return;
   objects.delete(number);
-  object.io.context.end();
+  const { context } = object.io;
+  context.end();
+  // Rust has answered them. What their promises wait for may never come.
+  for (const [event, { io }] of running) if (io.context === context) running.delete(event);
 }
 
 /** Called by Rust: whoever asked for the event has gone away. */
