@@ -4,7 +4,6 @@
 // A stub is an ordinary object whose prototype is a Proxy: every property it does not have is a
 // method or property over there. So structured clone meets an object it can describe, not a Proxy.
 
-import { core } from "ext:core/mod.js";
 import { op_rpc_call, op_rpc_dispose } from "ext:core/ops";
 import { exportValue, handleOf, isStub, kHandle, kIsClass, kPromise, kTarget, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
@@ -46,15 +45,10 @@ export function disposeAll(stubs) {
   for (let i = 0; i < stubs.length; i++) stubs[i][Symbol.dispose]();
 }
 
-/** Is `value` data? The platform's own objects dispose of themselves. */
-function isData(value) {
-  if (Object.getPrototypeOf(value) === Object.prototype) return true;
-  return handleOf(value) === undefined && (core.isNativeError(value) || !types.platform.has(value.constructor));
-}
-
-/** Gives a result that is data a disposer for the `stubs` in it. */
+/** Gives a result that is no stub itself a disposer for the `stubs` in it. */
 function disposable(value, stubs) {
-  if (typeof value !== "object" || value === null || !isData(value)) return value;
+  if (typeof value !== "object" || value === null) return value;
+  if (Object.getPrototypeOf(value) !== Object.prototype && handleOf(value) !== undefined) return value;
   const dispose = stubs.length === 0 ? noop : () => disposeAll(stubs);
   return Object.defineProperty(value, Symbol.dispose, { value: dispose, configurable: true, writable: true });
 }

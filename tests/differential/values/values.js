@@ -493,7 +493,7 @@ class Teller {
       if ((isView || kind === "String") && typeof key === "string" && /^(\d+|length)$/.test(key)) continue;
       if (kind === "DOMException" && DOM_EXCEPTION_OWN.has(key)) continue;
       // What classes of the platform keep on their instances is not compared.
-      if (["Headers", "Request", "Response", "Blob", "File", "ReadableStream", "WritableStream", "DOMException"].includes(kind) && typeof key === "symbol") continue;
+      if (["Headers", "Request", "Response", "Blob", "File", "ReadableStream", "WritableStream", "DOMException"].includes(kind) && typeof key === "symbol" && key !== Symbol.dispose) continue;
       const { value: item, enumerable, writable, configurable, get } = Object.getOwnPropertyDescriptor(value, key);
       const flags = `${enumerable ? "" : "e"}${writable || get ? "" : "w"}${configurable ? "" : "c"}`;
       if (key === "stack" && value instanceof Error) {
