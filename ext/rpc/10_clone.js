@@ -12,13 +12,13 @@ const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 // Their methods stay what they are, whatever user code does to Map and Set.
 const {
   ArrayIsArray,
-  ArrayPrototypePush,
   MapPrototypeForEach,
   ObjectDefineProperty,
   ObjectGetOwnPropertyDescriptor,
   ObjectHasOwn,
   ObjectKeys,
   ObjectPrototypeToString,
+  ObjectSetPrototypeOf,
   ReflectApply,
   ReflectGetPrototypeOf,
   ReflectOwnKeys,
@@ -301,9 +301,10 @@ function describeCallable(value, mode) {
  *   refusal of V8 stands
  */
 export function callables(value, mode) {
-  const found = [];
+  const found = bareList();
   const seen = new SafeSet();
-  const left = [value];
+  const left = bareList();
+  left[0] = value;
   let refusal;
   while (left.length > 0) {
     const v = left[left.length - 1];
@@ -314,8 +315,8 @@ export function callables(value, mode) {
       try {
         const described = describeCallable(v, mode);
         if (described !== undefined) {
-          ArrayPrototypePush(found, v);
-          ArrayPrototypePush(found, described);
+          found[found.length] = v;
+          found[found.length] = described;
         }
       } catch (error) {
         refusal ??= { error };
@@ -333,6 +334,11 @@ export function callables(value, mode) {
   }
   if (refusal !== undefined) throw refusal.error;
   return found.length === 0 ? undefined : found;
+}
+
+/** A list of ours: user code may have put setters for indexes on `Array.prototype`. */
+function bareList() {
+  return ObjectSetPrototypeOf([], null);
 }
 
 /** Puts what the serializer would write of `v` at the end of `list`. */
@@ -486,21 +492,23 @@ export function nativeClassOf(error) {
 
 /** `bare`: no stack of where it was unpacked, which says nothing about an error that is a value (and was not thrown). */
 export function unpackError(packed, bare) {
-  if ("value" in packed) {
-    if (packed.id !== undefined) define(packed.value, "durableObjectId", packed.id, false);
+  // `Object.prototype` may be anything here.
+  const has = (key) => ObjectHasOwn(packed, key);
+  if (has("value")) {
+    if (has("id")) define(packed.value, "durableObjectId", packed.id, false);
     return packed.value;
   }
-  if ("dom" in packed) return new DOMException(packed.dom[1], packed.dom[0]);
+  if (has("dom")) return new DOMException(packed.dom[1], packed.dom[0]);
   const { message } = packed;
   if (typeof message !== "string") throw dataCloneError(NO_MESSAGE);
   const Class = NATIVE_ERRORS[packed.class] ?? Error;
   const error = Class === AggregateError ? new AggregateError([], message) : new Class(message);
   if (Class === AggregateError) delete error.errors;
   define(error, "message", message, false);
-  if ("name" in packed) define(error, "name", packed.name, true);
-  if (bare && packed.framed !== true) define(error, "stack", firstLineOf(error), false);
-  const { own } = packed;
-  if (own !== undefined) {
+  if (has("name")) define(error, "name", packed.name, true);
+  if (bare && !has("framed")) define(error, "stack", firstLineOf(error), false);
+  if (has("own")) {
+    const { own } = packed;
     const keys = ObjectKeys(own);
     for (let i = 0; i < keys.length; i++) define(error, keys[i], own[keys[i]], true);
   }

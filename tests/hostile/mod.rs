@@ -5,3 +5,4 @@ mod floods;
 pub mod house;
 mod lives;
 mod races;
+mod values;
