@@ -1,7 +1,8 @@
 // Does a little of everything with stubs, streams, facets and loaded code, and often does not clean up. See soak.rs.
 //
 //   POST /run {seed, calls}   so many random calls; {done: {kind: how often}, failed: {text: how often}}
-//   POST /end                 throws all objects out of memory, with what they keep
+//   GET /keep                 an object keeps one stub
+//   GET /end                  throws all objects out of memory, with what they keep
 import { DurableObject, RpcTarget, WorkerEntrypoint } from "cloudflare:workers";
 
 const OBJECTS = 6;
@@ -263,6 +264,8 @@ export default {
   async fetch(request, env, ctx) {
     const { pathname } = new URL(request.url);
     if (pathname === "/run") return Response.json(await run(await request.json(), env, ctx));
+    // One stub of something here, in an object.
+    if (pathname === "/keep") return Response.json((await env.OBJ.getByName("o0").keep(new Counter())) ?? null);
     for (let at = 0; at < OBJECTS; at++) await env.OBJ.getByName(`o${at}`).abort().catch(() => {});
     return new Response("ended");
   },
