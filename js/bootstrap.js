@@ -3,8 +3,8 @@
 
 import { core } from "ext:core/mod.js";
 import { op_rpc_callbacks } from "ext:core/ops";
-import { complete } from "ext:facetd_rpc/00_context.js";
-import { dataCloneError, describe, packError, passable, release, revive } from "ext:facetd_rpc/10_clone.js";
+import { census, complete } from "ext:facetd_rpc/00_context.js";
+import { callables, dataCloneError, describe, packThrown, release, revive } from "ext:facetd_rpc/10_clone.js";
 import { reviveStored } from "ext:facetd_rpc/12_stored.js";
 import { boot, cancel, construct, deliver, destroy, logError, reportUncaught, tooLong } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_rpc/45_scheduled.js";
@@ -61,12 +61,13 @@ function start() {
     describe,
     revive,
     cloneError: dataCloneError,
-    packError,
-    passable,
+    packThrown,
+    callables,
     reviveStored,
     cancel,
     release,
     tooLong,
+    census,
   });
   core.setUnhandledPromiseRejectionHandler((promise, reason) => {
     if (tellOfRejection(global, promise, reason)) logError("Uncaught (in promise)", reason);

@@ -20,6 +20,7 @@ mod limits;
 mod npm;
 mod objects;
 mod scheduled;
+mod soak;
 mod test_command;
 mod websockets;
 mod workers;

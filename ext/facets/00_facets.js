@@ -12,8 +12,8 @@ import {
   op_facet_lookup,
   op_facet_start,
 } from "ext:core/ops";
-import { currentIo, frameOf, inFrame, keepBusy, requireOwn } from "ext:facetd_rpc/00_context.js";
-import { kHandle, kIsClass, kNotPassable } from "ext:facetd_rpc/10_clone.js";
+import { currentIo, frameOf, inFrame, keepBusy, requireOwn, tables } from "ext:facetd_rpc/00_context.js";
+import { handleOf, kIsClass, kNotPassable, ours } from "ext:facetd_rpc/10_clone.js";
 import { makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { DurableObjectId } from "ext:facetd_rpc/05_ids.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
@@ -52,12 +52,12 @@ const BAD_CLASS =
 /** `{class, id}` as the start callback returned it, checked. */
 function startOptions(options) {
   const cls = typeof options === "object" && options !== null ? options.class : undefined;
-  const isClass = cls !== undefined && cls !== null && cls[kIsClass] === true && cls[kHandle] !== undefined;
-  if (!isClass) throw new TypeError(BAD_CLASS);
+  const handle = ours(cls, kIsClass) === true ? handleOf(cls) : undefined;
+  if (handle === undefined) throw new TypeError(BAD_CLASS);
   const { id } = options;
-  if (id === undefined) return [cls[kHandle], 0, "", null];
-  if (id instanceof DurableObjectId) return [cls[kHandle], 1, id.toString(), id.name ?? null];
-  return [cls[kHandle], 2, String(id), null];
+  if (id === undefined) return [handle, 0, "", null];
+  if (id instanceof DurableObjectId) return [handle, 1, id.toString(), id.name ?? null];
+  return [handle, 2, String(id), null];
 }
 
 // What a parent says whose facet has an alarm due. Numbers `op_facet_due` knows.
@@ -67,6 +67,7 @@ const UNWANTED = 2;
 
 /** By the context of the parent: `ctx.facets` itself is user code's to replace. */
 const known = new SafeMap();
+tables.parents = known;
 
 /** Starts a facet for its alarm. Set by the class, whose private parts it uses. */
 let startForAlarm;

@@ -14,7 +14,7 @@ import {
   op_rpc_outbound,
 } from "ext:core/ops";
 import { currentContext, keepBusy, requireIo, requireOwn } from "ext:facetd_rpc/00_context.js";
-import { kHandle, kIsClass } from "ext:facetd_rpc/10_clone.js";
+import { handleOf, kHandle, kIsClass, ours } from "ext:facetd_rpc/10_clone.js";
 import { hooks } from "ext:facetd_rpc/40_events.js";
 import { DurableObjectClass, Fetcher, makeOwnStub, makeStub, ServiceStub } from "ext:facetd_rpc/30_stub.js";
 import { makeNamespace } from "ext:facetd_durable_object/00_durable_object.js";
@@ -156,7 +156,7 @@ function checkTails(tails) {
   if (tails === undefined) return;
   if (!Array.isArray(tails)) throw wrongField("tails", "WorkerCode", "Array");
   tails.forEach((tail, i) => {
-    if (tail === null || tail === undefined || tail[kHandle] === undefined || tail[kIsClass] === true) {
+    if (handleOf(tail) === undefined || ours(tail, kIsClass) === true) {
       throw new TypeError(`Incorrect type for array element ${i}: the provided value is not of type 'Fetcher'.`);
     }
   });
@@ -166,8 +166,8 @@ function checkTails(tails) {
 function outboundHandle(outbound) {
   if (outbound === undefined) return op_rpc_outbound();
   if (outbound === null) return op_loader_blocked();
-  const handle = typeof outbound === "object" || typeof outbound === "function" ? outbound[kHandle] : undefined;
-  if (handle === undefined || outbound[kIsClass] === true) {
+  const handle = handleOf(outbound);
+  if (handle === undefined || ours(outbound, kIsClass) === true) {
     throw wrongField("globalOutbound", "WorkerCode", "Fetcher");
   }
   return handle;

@@ -11,7 +11,7 @@ const { getAsyncContext, setAsyncContext } = core;
 // Taken before user code can replace it: what it is called with is not for user code to see.
 const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
-const { SafeMap, SafeSet } = primordials;
+const { ArrayPrototypePush, SafeMap, SafeSet } = primordials;
 
 export const kIo = Symbol("io");
 
@@ -188,6 +188,19 @@ export function inFrame(frame, run, self, ...args) {
 
 /** Calls that have not completed: number to what to do. @type {Map<number, Function>} */
 const waiting = new SafeMap();
+
+/** Tables whose sizes are told when a census is asked for, by name. @type {Record<string, Map>} */
+export const tables = { __proto__: null, waiting };
+
+/** Called by Rust: `[name, size, name, size, ...]`. */
+export function census() {
+  const counts = [];
+  for (const name in tables) {
+    ArrayPrototypePush(counts, name);
+    ArrayPrototypePush(counts, tables[name].size);
+  }
+  return counts;
+}
 
 /** Notes that `io` waits for `call`. `done(kind, a, b, ...)` runs when it completes. */
 export function whenDone(io, call, done) {

@@ -6,11 +6,29 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
-import { currentIo, derivedFrame, inFrame } from "ext:facetd_rpc/00_context.js";
+import { currentIo, derivedFrame, inFrame, tables } from "ext:facetd_rpc/00_context.js";
 
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 // Their methods stay what they are, whatever user code does to Map and Set.
-const { SafeMap } = primordials;
+const {
+  ArrayIsArray,
+  MapPrototypeForEach,
+  ObjectDefineProperty,
+  ObjectGetOwnPropertyDescriptor,
+  ObjectHasOwn,
+  ObjectKeys,
+  ObjectPrototypeToString,
+  ObjectSetPrototypeOf,
+  ReflectApply,
+  ReflectGetPrototypeOf,
+  ReflectOwnKeys,
+  SafeMap,
+  SafeSet,
+  SafeWeakSet,
+  SetPrototypeForEach,
+  StringPrototypeIndexOf,
+  StringPrototypeSlice,
+} = primordials;
 
 /** The handle of a stub or class object. Private to us: user code cannot name the symbol. */
 export const kHandle = Symbol("handle");
@@ -20,6 +38,8 @@ export const kRefuse = Symbol("refuse");
 const MODE_RPC = 0;
 const MODE_ENV = 1;
 const MODE_STORAGE = 3;
+/** A thrown value: plain data only, whatever its class; nothing that could call back. */
+const MODE_THROWN = 4;
 
 const TAG_STUB = 1;
 const TAG_CLASS = 2;
@@ -55,6 +75,7 @@ function noop() {}
 
 /** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
 const exported = new SafeMap();
+tables.exported = exported;
 let lastExport = 0;
 
 /**
@@ -110,6 +131,7 @@ export const types = {
   Request: undefined,
   Response: undefined,
   Blob: undefined,
+  File: undefined,
   ReadableStream: undefined,
   blobParts: undefined,
   headerPairs: undefined,
@@ -124,28 +146,57 @@ export const kNotPassable = Symbol("notPassable");
 /** The type's name on RpcPromises and RpcProperties. */
 export const kPromise = Symbol("rpcPromise");
 
-/** Stands in for a function or callable stub, which V8 refuses before it asks us. */
-class Passed {
-  constructor(value) {
-    this.value = value;
-  }
+/**
+ * What all our callable Proxies wrap. User code never sees it, so a Proxy of something else is not ours, and must not be
+ * asked for our symbols: its `get` trap would learn them.
+ */
+export const kTarget = () => {};
+/** Our other Proxies, made once each. */
+export const loopbacks = new SafeWeakSet();
+
+function isOurProxy(value) {
+  return core.getProxyDetails(value)[0] === kTarget || loopbacks.has(value);
+}
+
+/** `value[key]`, if the value has that of its own or is a Proxy of ours. */
+export function ours(value, key) {
+  if (value === undefined || value === null) return undefined;
+  if (core.isProxy(value)) return isOurProxy(value) ? value[key] : undefined;
+  return ObjectHasOwn(value, key) ? value[key] : undefined;
+}
+
+/** The handle of a stub; undefined for all else, hostile Proxies included. */
+export function handleOf(value) {
+  return ours(value, kHandle);
+}
+
+/** Is `value` a stub, or a promise of one? */
+export function isStub(value) {
+  return ours(value, kHandle) !== undefined || ours(value, kPromise) !== undefined;
 }
 
 function is(value, type) {
   return type !== undefined && value instanceof type;
 }
 
-/** Called by Rust. `mode`: 0 rpc, 1 env, 2 props, 3 storage. */
+/** Called by Rust. `mode`: 0 rpc, 1 env, 2 props, 3 storage, 4 thrown. */
 export function describe(object, mode) {
-  if (object instanceof Passed) return describePassed(object.value, mode);
   if (mode === MODE_STORAGE) {
     const described = types.describeStored(object);
     if (described !== undefined) return described;
   }
-  if (object instanceof Error || object instanceof DOMException) return [TAG_ERROR, packError(object)];
-  const message = object[kNotPassable];
+  if (object instanceof DOMException) return [TAG_ERROR, packDomException(object)];
+  if (core.isNativeError(object)) {
+    const packed = packError(object);
+    if (mode === MODE_THROWN) {
+      if (typeof packed.message !== "string") throw dataCloneError(NO_MESSAGE);
+      packed.framed = true;
+    }
+    return [TAG_ERROR, packed];
+  }
+  const message = ours(object, kNotPassable);
   if (message !== undefined) throw dataCloneError(message);
-  const handle = object[kHandle];
+  const handle = ours(object, kHandle);
   if (handle !== undefined) return describeHandle(object, handle, mode);
   if (is(object, types.RpcTarget)) {
     if (mode !== MODE_RPC) {
@@ -170,33 +221,26 @@ export function describe(object, mode) {
     const [fields, body] = described;
     return [is(object, types.Request) ? TAG_REQUEST : TAG_RESPONSE, fields, body];
   }
-  if (is(object, types.Blob)) return [TAG_BLOB, types.blobParts(object)];
+  if (is(object, types.Blob) && !is(object, types.File)) return [TAG_BLOB, types.blobParts(object)];
   if (is(object, types.AbortSignal)) throw dataCloneError("AbortSignal serialization is not enabled.");
-  const name = object.constructor?.name ?? "Object";
-  // The instances of a user's own classes are stored as plain objects; the platform's are refused.
-  if (mode === MODE_STORAGE && !types.platform.has(object.constructor)) return undefined;
-  throw unsupported(name);
+  // The instances of a user's own classes are stored and thrown as plain objects; the platform's are refused.
+  const Class = ReflectGetPrototypeOf(object)?.constructor;
+  if ((mode === MODE_STORAGE || mode === MODE_THROWN) && !types.platform.has(Class)) return undefined;
+  throw unsupported(Class?.name ?? "Object");
 }
 
 function describeHandle(object, handle, mode) {
-  const refuse = object[kRefuse];
+  if (mode === MODE_THROWN) throw dataCloneError("Remote RPC references can only be serialized for RPC.");
+  const refuse = ours(object, kRefuse);
   if (refuse !== undefined) throw unsupported(refuse);
   const why = op_rpc_may_pass(handle, mode);
   if (why !== 0) throw dataCloneError(NOT_PASSABLE[why]);
-  const isClass = object[kIsClass] === true;
+  const isClass = ours(object, kIsClass) === true;
   return [isClass ? TAG_CLASS : TAG_STUB, null, handle];
 }
 
 /** Marks class objects among the things that have a handle. */
 export const kIsClass = Symbol("isClass");
-
-function describePassed(value, mode) {
-  const pending = value[kPromise];
-  if (pending !== undefined) throw unsupported(pending);
-  const handle = value[kHandle];
-  if (handle !== undefined) return describeHandle(value, handle, mode);
-  return [TAG_FUNCTION, null, exportValue(value)];
-}
 
 /** Called by Rust. `kind`: the target's kind, for stubs. */
 export function revive(tag, standIn, handle, kind) {
@@ -215,7 +259,7 @@ export function revive(tag, standIn, handle, kind) {
     case TAG_STREAM:
       return types.reviveStream(handle);
     case TAG_ERROR:
-      return unpackError(standIn);
+      return unpackError(standIn, true);
     case TAG_WRITABLE:
       return types.reviveWritable(handle);
     case TAG_BLOB:
@@ -225,60 +269,120 @@ export function revive(tag, standIn, handle, kind) {
   }
 }
 
-/**
- * Called by Rust when V8 refused a value: `[copy]` with its callables replaced, or undefined if the
- * refusal stands. `refused`: what V8 threw.
- */
-export function passable(value, refused, mode) {
-  if (refused?.name !== "DataCloneError") return undefined;
-  const copy = withPassed(value, mode);
-  return copy === undefined ? undefined : [copy];
+const PROXY_REFUSED =
+  "Proxy could not be serialized because it is not a valid RPC receiver type. The Proxy must emulate either a plain object or an RpcTarget, as indicated by the Proxy's prototype chain.";
+
+const { prototype: ObjectPrototype } = Object;
+
+/** Does the Proxy say that it is a plain object or an `RpcTarget`? */
+function emulatesReceiver(proxy) {
+  try {
+    return ReflectGetPrototypeOf(proxy) === ObjectPrototype || is(proxy, types.RpcTarget);
+  } catch {
+    return false;
+  }
+}
+
+/** How a function or a Proxy crosses: as `describe` says it; undefined: V8's own refusal stands. */
+function describeCallable(value, mode) {
+  if (core.isProxy(value) && isOurProxy(value)) {
+    const pending = value[kPromise];
+    if (pending !== undefined) throw unsupported(pending);
+    const handle = value[kHandle];
+    if (handle !== undefined) return describeHandle(value, handle, mode);
+  }
+  // Outside RPC only stubs may pass.
+  if (mode !== MODE_RPC) return undefined;
+  if (typeof value !== "function") {
+    if (!emulatesReceiver(value)) throw dataCloneError(PROXY_REFUSED);
+  }
+  return [TAG_FUNCTION, null, exportValue(value)];
 }
 
 /**
- * A copy of `value` in which functions and callable stubs are replaced by something V8 lets us
- * describe; `undefined` if there is none, so that the refusal of V8 stands.
+ * Called by Rust when V8 refused a value: it refuses functions and Proxies before it asks us. Finds those that may pass.
+ *
+ * Walks what the serializer walks, in its order, and without recursion: the value may be deeper than the stack. Getters
+ * run once more than they do for plain data, so one that makes a new function at each call is refused.
+ * @returns {any[] | undefined} `[object, description, object, description, ...]`; undefined: there are none, and the
+ *   refusal of V8 stands
  */
-function withPassed(value, mode) {
-  let found = false;
-  const seen = new Map();
-  const walk = (v) => {
-    if (typeof v === "function") {
-      // Outside RPC only stubs may pass; a plain function keeps V8's own refusal.
-      const known = v[kHandle] !== undefined || v[kPromise] !== undefined;
-      if (mode !== MODE_RPC && !known) return v;
-      found = true;
-      return new Passed(v);
+export function callables(value, mode) {
+  const found = bareList();
+  const seen = new SafeSet();
+  const left = bareList();
+  left[0] = value;
+  let refusal;
+  while (left.length > 0) {
+    const v = left[left.length - 1];
+    left.length--;
+    if (typeof v !== "function" && (typeof v !== "object" || v === null) || seen.has(v)) continue;
+    seen.add(v);
+    if (typeof v === "function" || core.isProxy(v)) {
+      try {
+        const described = describeCallable(v, mode);
+        if (described !== undefined) {
+          found[found.length] = v;
+          found[found.length] = described;
+        }
+      } catch (error) {
+        refusal ??= { error };
+      }
+      continue;
     }
-    if (typeof v !== "object" || v === null) return v;
-    if (seen.has(v)) return seen.get(v);
-    if (Array.isArray(v)) {
-      const copy = new Array(v.length);
-      seen.set(v, copy);
-      for (const i of Object.keys(v)) copy[i] = walk(v[i]);
-      return copy;
+    const from = left.length;
+    below(v, left);
+    // What was put there first comes next.
+    for (let low = from, high = left.length - 1; low < high; low++, high--) {
+      const held = left[low];
+      left[low] = left[high];
+      left[high] = held;
     }
-    if (v instanceof Map) {
-      const copy = new Map();
-      seen.set(v, copy);
-      for (const [k, x] of v) copy.set(walk(k), walk(x));
-      return copy;
-    }
-    if (v instanceof Set) {
-      const copy = new Set();
-      seen.set(v, copy);
-      for (const x of v) copy.add(walk(x));
-      return copy;
-    }
-    const proto = Object.getPrototypeOf(v);
-    if (proto !== Object.prototype && proto !== null) return v;
-    const copy = {};
-    seen.set(v, copy);
-    for (const k of Object.keys(v)) copy[k] = walk(v[k]);
-    return copy;
+  }
+  if (refusal !== undefined) throw refusal.error;
+  return found.length === 0 ? undefined : found;
+}
+
+/** A list of ours: user code may have put setters for indexes on `Array.prototype`. */
+function bareList() {
+  return ObjectSetPrototypeOf([], null);
+}
+
+/** Puts what the serializer would write of `v` at the end of `list`. */
+function below(v, list) {
+  const add = (item) => {
+    if (typeof item === "object" || typeof item === "function") list[list.length] = item;
   };
-  const copy = walk(value);
-  return found ? copy : undefined;
+  if (core.isMap(v)) {
+    MapPrototypeForEach(v, (item, key) => {
+      add(key);
+      add(item);
+    });
+  } else if (core.isSet(v)) {
+    SetPrototypeForEach(v, add);
+  } else if (core.isNativeError(v)) {
+    addProperties(v, ReflectOwnKeys(v), add);
+    addProperties(v, ["name"], add);
+  } else if (ArrayIsArray(v) || isPlain(v)) {
+    addProperties(v, ObjectKeys(v), add);
+  }
+}
+
+function addProperties(v, keys, add) {
+  for (let i = 0; i < keys.length; i++) {
+    if (typeof keys[i] !== "string") continue;
+    try {
+      add(v[keys[i]]);
+    } catch {
+      // A getter that throws does so again when V8 asks it.
+    }
+  }
+}
+
+/** Does V8 write the properties of `v`? (See `is_host_object`.) */
+function isPlain(v) {
+  const proto = ReflectGetPrototypeOf(v);
+  return proto !== null && !core.isProxy(proto) && ReflectGetPrototypeOf(proto) === null;
 }
 
 export const NATIVE_ERRORS = {
@@ -297,41 +401,91 @@ export const NATIVE_ERRORS = {
 /** Whose error is being packed, for `durableObjectId`. */
 export const thrower = { id: undefined };
 
-/** Called by Rust before a thrown value crosses: keeps an error's own properties too. */
-export function packError(thrown) {
-  const id = thrower.id;
-  thrower.id = undefined;
-  if (typeof thrown === "function" || typeof thrown === "symbol") return { text: String(thrown) };
-  if (thrown instanceof DOMException) {
-    return { dom: [thrown.name, thrown.message] };
-  }
-  if (!(thrown instanceof Error)) {
-    return typeof thrown === "object" && thrown !== null
-      ? { value: thrown }
-      : { text: String(thrown) };
-  }
-  const own = {};
-  if (types.errorsKeepOwn) {
-    for (const key of Object.keys(thrown)) {
-      if (key !== "remote") own[key] = thrown[key];
-    }
-    for (const key of ["cause", "errors"]) if (Object.hasOwn(thrown, key)) own[key] = thrown[key];
-  }
-  const packed = {
-    class: nativeClassOf(thrown),
-    name: String(thrown.name),
-    message: typeof thrown.message === "string" ? thrown.message : "",
-    stack: String(thrown.stack),
-  };
-  if (id !== undefined) packed.id = String(id);
+/**
+ * Called by Rust before a thrown value crosses. `whole`: it, with an error's own properties; if that cannot be written, or
+ * not be read at the other end, it is asked for again without, and `text` is what V8 prints of it.
+ */
+export function packThrown(thrown, whole, text) {
+  const packed = packOnlyThrown(thrown, whole, text);
+  packed.flags = flagsOf(thrown);
+  return packed;
+}
+
+const RETRYABLE = 2;
+const OVERLOADED = 4;
+
+/** What a thrown value says of itself, as the flags of `15_errors.js`. It arrives even where the value does not. */
+function flagsOf(thrown) {
+  if ((typeof thrown !== "object" && typeof thrown !== "function") || thrown === null) return 0;
   try {
-    if (Object.keys(own).length > 0) {
-      structuredClone(own);
-      packed.own = own;
-    }
+    if (thrown instanceof DOMException) return 0;
+    return thrown.overloaded ? OVERLOADED : thrown.retryable ? RETRYABLE : 0;
   } catch {
-    // An own property that cannot cross is dropped with its siblings; class and message survive.
+    return 0;
   }
+}
+
+function packOnlyThrown(thrown, whole, text) {
+  const { id } = thrower;
+  if (!whole) {
+    thrower.id = undefined;
+    return core.isNativeError(thrown) ? packText(text) : { class: "Error", message: text };
+  }
+  if (typeof thrown !== "object" || thrown === null) return { class: "Error", message: text };
+  return id !== undefined && core.isNativeError(thrown) ? { value: thrown, id: String(id) } : { value: thrown };
+}
+
+/** An error of which only the text is known. */
+function packText(text) {
+  const end = StringPrototypeIndexOf(text, ":");
+  const name = end < 0 ? text : StringPrototypeSlice(text, 0, end);
+  if (!(name in NATIVE_ERRORS)) return { class: "Error", message: text };
+  return { class: name, message: end < 0 ? "" : StringPrototypeSlice(text, end + 2) };
+}
+
+function textOf(name) {
+  try {
+    return typeof name === "symbol" ? "" : `${name}`;
+  } catch {
+    return "";
+  }
+}
+
+function isIndex(key) {
+  const number = key >>> 0;
+  return number !== 4294967295 && String(number) === key;
+}
+
+const NO_MESSAGE = "Deserialization failed: error message is not a string";
+
+const { get: domName } = ObjectGetOwnPropertyDescriptor(DOMException.prototype, "name");
+const { get: domMessage } = ObjectGetOwnPropertyDescriptor(DOMException.prototype, "message");
+
+function packDomException(error) {
+  return { dom: [ReflectApply(domName, error, []), ReflectApply(domMessage, error, [])] };
+}
+
+/**
+ * An error as data. Its name says which class it has at the other end, as on the platform. What its getters throw is
+ * thrown on.
+ */
+function packError(error) {
+  const { name, message } = error;
+  const isNative = textOf(name) in NATIVE_ERRORS;
+  const isMissing = message === undefined && !ObjectHasOwn(error, "message");
+  const packed = { class: isNative ? textOf(name) : "Error", message: isMissing ? "" : message };
+  if (!isNative) packed.name = name;
+  if (!types.errorsKeepOwn) return packed;
+  const keys = ReflectOwnKeys(error);
+  let own;
+  for (let i = 0; i < keys.length; i++) {
+    const key = keys[i];
+    // The platform leaves out indexes too.
+    if (typeof key !== "string" || key === "stack" || key === "message" || key === "name" || isIndex(key)) continue;
+    own ??= {};
+    ObjectDefineProperty(own, key, { __proto__: null, value: error[key], enumerable: true });
+  }
+  if (own !== undefined) packed.own = own;
   return packed;
 }
 
@@ -343,18 +497,42 @@ export function nativeClassOf(error) {
   return "Error";
 }
 
-export function unpackError(packed) {
-  if ("value" in packed) return packed.value;
-  if ("dom" in packed) return new DOMException(packed.dom[1], packed.dom[0]);
-  if ("text" in packed) return new Error(packed.text);
-  const Class = NATIVE_ERRORS[packed.class] ?? Error;
-  const error = Class === AggregateError ? new AggregateError([], packed.message) : new Class(packed.message);
-  if (packed.id !== undefined) {
-    Object.defineProperty(error, "durableObjectId", { value: packed.id, configurable: true, writable: true });
+/** `bare`: no stack of where it was unpacked, which says nothing about an error that is a value (and was not thrown). */
+export function unpackError(packed, bare) {
+  // `Object.prototype` may be anything here.
+  const has = (key) => ObjectHasOwn(packed, key);
+  if (has("value")) {
+    if (has("id")) define(packed.value, "durableObjectId", packed.id, false);
+    return packed.value;
   }
-  if (packed.name !== error.name) error.name = packed.name;
-  for (const key of Object.keys(packed.own ?? {})) {
-    Object.defineProperty(error, key, { value: packed.own[key], configurable: true, writable: true, enumerable: true });
+  if (has("dom")) return new DOMException(packed.dom[1], packed.dom[0]);
+  const { message } = packed;
+  if (typeof message !== "string") throw dataCloneError(NO_MESSAGE);
+  const Class = NATIVE_ERRORS[packed.class] ?? Error;
+  const error = Class === AggregateError ? new AggregateError([], message) : new Class(message);
+  if (Class === AggregateError) delete error.errors;
+  define(error, "message", message, false);
+  if (has("name")) define(error, "name", packed.name, true);
+  if (bare && !has("framed")) define(error, "stack", firstLineOf(error), false);
+  if (has("own")) {
+    const { own } = packed;
+    const keys = ObjectKeys(own);
+    for (let i = 0; i < keys.length; i++) define(error, keys[i], own[keys[i]], true);
   }
   return error;
+}
+
+function define(error, key, value, enumerable) {
+  ObjectDefineProperty(error, key, { __proto__: null, value, configurable: true, writable: true, enumerable });
+}
+
+/** What V8 puts in front of the frames of a stack. */
+function firstLineOf(error) {
+  const { name: named, message } = error;
+  const name = named === undefined
+    ? "Error"
+    : typeof named === "object" && named !== null || typeof named === "function"
+    ? ObjectPrototypeToString(named)
+    : String(named);
+  return name === "" ? message : message === "" ? name : `${name}: ${message}`;
 }

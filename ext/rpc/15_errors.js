@@ -34,6 +34,6 @@ export function hostError(name, message, flags = 0, limit = undefined) {
 /** The error of a completion: kind 2, made by the host; kind 3, thrown by user code elsewhere. */
 export function completionError(kind, ...rest) {
   if (kind === 2) return hostError(...rest);
-  if (kind === 3) return flagged(unpackError(rest[0]), rest[1]);
+  if (kind === 3) return flagged(unpackError(rest[0], false), rest[1] | rest[0].flags);
   return hostError("Error", "internal error");
 }

@@ -21,7 +21,7 @@ const streams = core.loadExtScript("ext:deno_web/06_streams.js");
 const { ReadableStream, readableStreamForRid, getReadableStreamResourceBacking, isReadableStreamDisturbed } = streams;
 const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 const { atob } = core.loadExtScript("ext:deno_web/05_base64.js");
-const { Blob, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
+const { Blob, File, getParts } = core.loadExtScript("ext:deno_web/09_file.js");
 
 // Its methods stay what they are, whatever user code does to Set.
 const { SafeSet } = primordials;
@@ -294,11 +294,13 @@ types.Response = Response;
 types.ReadableStream = ReadableStream;
 types.WritableStream = streams.WritableStream;
 types.Blob = Blob;
+types.File = File;
 types.headerPairs = (headers) => headersEntries(headers).map(([k, v]) => [k, v]);
 types.blobParts = (blob) => ({ type: blob.type, parts: [op_blob_bytes(getParts(blob))] });
 types.streamHandle = (stream) => {
   const io = requireIo();
   requireOwn(homeOf(stream), SOURCE);
+  if (stream.locked) throw new TypeError("The ReadableStream has been locked to a reader.");
   const [rid, pumped] = streamToWire(io, stream);
   keepWhile(io, pumped);
   return rid;

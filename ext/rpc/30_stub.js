@@ -5,7 +5,7 @@
 // method or property over there. So structured clone meets an object it can describe, not a Proxy.
 
 import { op_rpc_call, op_rpc_dispose } from "ext:core/ops";
-import { exportValue, kHandle, kIsClass, kPromise, types } from "ext:facetd_rpc/10_clone.js";
+import { exportValue, handleOf, isStub, kHandle, kIsClass, kPromise, kTarget, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { currentContext, giveTo, homeOf, land, requireIo, requireOwn, whenDone } from "ext:facetd_rpc/00_context.js";
 import { WRITABLE } from "ext:facetd_rpc/17_ownership.js";
@@ -46,10 +46,10 @@ export function disposeAll(stubs) {
   for (let i = 0; i < stubs.length; i++) stubs[i][Symbol.dispose]();
 }
 
-/** Gives a result that is plain data a disposer for the `stubs` in it. */
+/** Gives a result that is no stub itself a disposer for the `stubs` in it. */
 function disposable(value, stubs) {
   if (typeof value !== "object" || value === null) return value;
-  if (stubs.length === 0 && Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (Object.getPrototypeOf(value) !== Object.prototype && handleOf(value) !== undefined) return value;
   const dispose = stubs.length === 0 ? noop : () => disposeAll(stubs);
   return Object.defineProperty(value, Symbol.dispose, { value: dispose, configurable: true, writable: true });
 }
@@ -65,8 +65,7 @@ function walk(value, path, args) {
   for (let i = 0; i < path.length; i++) {
     const name = path[i];
     const isObject = (typeof value === "object" || typeof value === "function") && value !== null;
-    const isStub = isObject && (value[kHandle] !== undefined || value[kPromise] !== undefined);
-    const isThere = isStub || (isObject && Object.hasOwn(value, name));
+    const isThere = (isObject && isStub(value)) || (isObject && Object.hasOwn(value, name));
     // A property that is read last may be missing.
     if (!isThere && (!isObject || i < path.length - 1 || args !== undefined)) {
       throw remoteError(`The RPC receiver does not implement the method "${name}".`);
@@ -92,7 +91,7 @@ export class RpcProperty {}
  */
 function makeCallable(Type, run, path, base) {
   const promise = () => (base ??= run(path, undefined));
-  return new Proxy(noop, {
+  return new Proxy(kTarget, {
     get(_target, name) {
       switch (name) {
         case "then":
@@ -159,7 +158,7 @@ function stubType(name) {
   const prototype = {
     fetch(input, init) {
       const stub = this;
-      if (stub?.[kHandle] === undefined) {
+      if (handleOf(stub) === undefined) {
         throw new TypeError("Illegal invocation: function called with incorrect `this` reference. See https://developers.cloudflare.com/workers/observability/errors/#illegal-invocation-errors for details.");
       }
       const io = requireIo();
@@ -235,7 +234,7 @@ function makeRpcStub(handle, shared = { stubs: 0, home: undefined }) {
   const root = callable(stub, []);
   /** What user code has set on the stub: it stays here. */
   const own = new Map();
-  return new Proxy(noop, {
+  return new Proxy(kTarget, {
     get(_target, name) {
       if (own.has(name)) return own.get(name);
       switch (name) {

@@ -13,8 +13,17 @@ import {
   op_rpc_own_class,
   op_rpc_own_entrypoint,
 } from "ext:core/ops";
-import { claimLanded, Context, currentContext, currentIo, frameOf, inFrame, keepBusy, requireIo } from "ext:facetd_rpc/00_context.js";
-import { exportedValue, kHandle, kIsClass, kRefuse, thrower, types } from "ext:facetd_rpc/10_clone.js";
+import {
+  claimLanded,
+  Context,
+  currentContext,
+  frameOf,
+  inFrame,
+  keepBusy,
+  requireIo,
+  tables,
+} from "ext:facetd_rpc/00_context.js";
+import { exportedValue, handleOf, kHandle, kIsClass, kRefuse, loopbacks, thrower, types } from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
 import { disposeAll, DurableObjectClass, makeOwnStub, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
@@ -66,6 +75,7 @@ export const worker = {
 
 /** Objects alive here: context number to `{ context, instance, state }`. */
 const objects = new SafeMap();
+tables.instances = objects;
 
 /** Set by the durable_object extension: `(io, id, props) => DurableObjectState`. */
 export const hooks = {
@@ -100,6 +110,15 @@ export function lookup(name) {
 class NoEntrypoint extends Error {
   constructor(name) {
     super(name === null ? "Worker has no default entrypoint." : `Worker has no such entrypoint: ${name}`);
+  }
+}
+
+/** A thrown Proxy may refuse to say what it is. */
+function isNoEntrypoint(error) {
+  try {
+    return error instanceof NoEntrypoint;
+  } catch {
+    return false;
   }
 }
 
@@ -298,7 +317,7 @@ class Event {
   }
 
   #tell(error, remote) {
-    const home = error instanceof NoEntrypoint;
+    const home = isNoEntrypoint(error);
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, remote && !home);
     if (!home) logError("Uncaught", error);
@@ -333,6 +352,7 @@ export function tooLong(number, limitMs) {
 
 /** Events that are not over, for cancellation. @type {Map<number, Event>} */
 const running = new SafeMap();
+tables.running = running;
 
 /** The event whose listeners run, and what one of them threw. */
 let dispatching;
@@ -487,7 +507,9 @@ function prototypeMember(instance, name) {
     const found = Object.getOwnPropertyDescriptor(proto, name);
     if (found === undefined) continue;
     if (found.get === undefined && found.set !== undefined) break;
-    return Reflect.get(proto, name, instance);
+    const value = Reflect.get(proto, name, instance);
+    if (value === undefined) break;
+    return value;
   }
   throw notImplemented(name);
 }
@@ -495,13 +517,13 @@ function prototypeMember(instance, name) {
 /** What `name` is on a value reached over RPC. */
 function member(value, name) {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) throw notImplemented(name);
-  if (value[kHandle] !== undefined) return value[name];
   if (value instanceof RpcTarget) {
     if (RESERVED_TARGET.has(name)) {
       throw new TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
     }
     return prototypeMember(value, name);
   }
+  if (handleOf(value) !== undefined) return value[name];
   if (Object.hasOwn(value, name)) return value[name];
   throw notImplemented(name);
 }
@@ -631,10 +653,8 @@ export function destroy(number) {
   if (object === undefined) return;
   objects.delete(number);
   const { context } = object.io;
-  // Rust has answered for them.
-  if (context.guests > 0) {
-    for (const event of running.values()) if (event.io.context === context) running.delete(event.number);
-  }
+  // Rust has answered for them. What their promises wait for may never come.
+  for (const event of running.values()) if (event.io.context === context) running.delete(event.number);
   context.end();
 }
 
@@ -711,7 +731,7 @@ function propsOf(name, options) {
 /** An object that can also be called: `ctx.exports.X` and `ctx.exports.X({props})`. */
 function loopback(kind, object, call) {
   // The call must find the object's own properties: a Proxy over a function, backed by the object.
-  return new Proxy(call, {
+  const proxy = new Proxy(call, {
     get(_target, key, receiver) {
       if (key === kRefuse) return kind;
       if (key === "constructor") return { name: kind };
@@ -723,6 +743,8 @@ function loopback(kind, object, call) {
     ownKeys: (target) => Reflect.ownKeys(target),
     getPrototypeOf: () => Object.getPrototypeOf(object),
   });
+  loopbacks.add(proxy);
+  return proxy;
 }
 
 function makeExports() {

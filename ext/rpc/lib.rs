@@ -8,7 +8,9 @@ mod state;
 mod stored;
 
 pub use body::{add_reader, take_body};
-pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_failure};
+pub use clone::{
+    CloneMode, UNREADABLE, deserialize, deserialize_stored, serialize, thrown_failure,
+};
 pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{failure_error, isolate, isolate_of, props_from_js};
 pub use state::{

@@ -56,12 +56,13 @@ pub fn op_rpc_callbacks<'s>(
         describe: get("describe")?,
         revive: get("revive")?,
         clone_error: get("cloneError")?,
-        pack_error: get("packError")?,
-        passable: get("passable")?,
+        pack_thrown: get("packThrown")?,
+        callables: get("callables")?,
         revive_stored: get("reviveStored")?,
         cancel: get("cancel")?,
         release: get("release")?,
         too_long: get("tooLong")?,
+        census: get("census")?,
     };
     *isolate_of(scope).callbacks.borrow_mut() = Some(Rc::new(callbacks));
     Ok(())
@@ -303,24 +304,7 @@ pub fn op_rpc_answer_response<'s>(
 /// The event, and everything it started, is over. A stateless context ends with it.
 #[op2(fast)]
 pub fn op_rpc_done(state: &mut OpState, event: u32) {
-    let isolate = isolate(state);
-    let Some(ended) = isolate.events.borrow_mut().remove(&event) else {
-        return;
-    };
-    let mut contexts = isolate.contexts.borrow_mut();
-    if let Some(context) = contexts.get_mut(&ended.context) {
-        match &mut context.object {
-            Some(object) => object.add_busy(-1),
-            // An exported function's event runs in the context of the event that exported it.
-            None if ended.context == event => {
-                contexts.remove(&event);
-                isolate.drop_sockets(event);
-            }
-            None => {}
-        }
-    }
-    // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
-    isolate.send_later(0, move |_| drop(ended.keep));
+    isolate(state).event_done(event);
 }
 
 /// The event is answered, and only `waitUntil` keeps it: it has its time from now on.

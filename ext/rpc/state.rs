@@ -30,12 +30,13 @@ pub struct Callbacks {
     pub describe: v8::Global<v8::Function>,
     pub revive: v8::Global<v8::Function>,
     pub clone_error: v8::Global<v8::Function>,
-    pub pack_error: v8::Global<v8::Function>,
-    pub passable: v8::Global<v8::Function>,
+    pub pack_thrown: v8::Global<v8::Function>,
+    pub callables: v8::Global<v8::Function>,
     pub revive_stored: v8::Global<v8::Function>,
     pub cancel: v8::Global<v8::Function>,
     pub release: v8::Global<v8::Function>,
     pub too_long: v8::Global<v8::Function>,
+    pub census: v8::Global<v8::Function>,
 }
 
 /// What of its context an event is for.
@@ -362,6 +363,12 @@ impl IsolateState {
         }
     }
 
+    pub fn fresh_sockets_len(&self) -> usize {
+        let fresh = self.fresh_sockets.borrow();
+        let open = |slot: &FreshSocket| slot.upgrade().is_some_and(|slot| slot.borrow().is_some());
+        fresh.iter().filter(|(_, slot)| open(slot)).count()
+    }
+
     /// `slot` belongs to `context`, until somebody takes what is in it.
     pub fn adopt_socket(&self, context: u32, slot: &SocketSlot) {
         let mut fresh = self.fresh_sockets.borrow_mut();
@@ -464,6 +471,27 @@ impl IsolateState {
         if let Some((context, reply)) = reply {
             self.leaves_later(context, Outgoing::Answer(reply, outcome));
         }
+    }
+
+    /// The event, and everything it started, is over. A stateless context ends with it.
+    pub fn event_done(&self, event: u32) {
+        let Some(ended) = self.events.borrow_mut().remove(&event) else {
+            return;
+        };
+        let mut contexts = self.contexts.borrow_mut();
+        if let Some(context) = contexts.get_mut(&ended.context) {
+            match &mut context.object {
+                Some(object) => object.add_busy(-1),
+                // An exported function's event runs in the context of the event that exported it.
+                None if ended.context == event => {
+                    contexts.remove(&event);
+                    self.drop_sockets(event);
+                }
+                None => {}
+            }
+        }
+        // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
+        self.send_later(0, move |_| drop(ended.keep));
     }
 
     /// What to do with an input now: run it, or nothing because it waits.

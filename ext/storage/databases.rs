@@ -101,6 +101,10 @@ impl Databases {
         self.open.borrow().len()
     }
 
+    pub fn cursors_open(&self) -> usize {
+        self.cursors.borrow().len()
+    }
+
     /// How many are open in the whole process.
     pub fn open_anywhere() -> usize {
         OPEN_ANYWHERE.load(Ordering::Relaxed)

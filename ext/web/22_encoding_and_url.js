@@ -5,9 +5,11 @@ import { core, primordials } from "ext:core/mod.js";
 import { requireNew, reworded, takeOver } from "ext:facetd_rpc/16_overlay.js";
 
 const {
+  ArrayBufferIsView,
   ArrayIsArray,
   ArrayPrototypeIncludes,
   ArrayPrototypePush,
+  DataViewPrototypeGetBuffer,
   ObjectDefineProperty,
   ObjectGetOwnPropertyDescriptor,
   ObjectPrototypeIsPrototypeOf,
@@ -16,6 +18,7 @@ const {
   ReflectApply,
   ReflectConstruct,
   ReflectOwnKeys,
+  TypedArrayPrototypeGetBuffer,
   TypeError,
 } = primordials;
 const base64 = core.loadExtScript("ext:deno_web/05_base64.js");
@@ -127,10 +130,22 @@ function transferOf(options) {
 // Taken before user code can replace it.
 const { transfer: detach } = ArrayBuffer.prototype;
 
+const { get: resizable } = ObjectGetOwnPropertyDescriptor(ArrayBuffer.prototype, "resizable");
+
+/** Is `value` a resizable buffer or a view of one? The quick way to copy bytes would make it a fixed one. */
+function isResizable(value) {
+  if (core.isArrayBuffer(value)) return ReflectApply(resizable, value, []);
+  return ArrayBufferIsView(value) && isResizable(bufferOf(value));
+}
+
+function bufferOf(view) {
+  return core.isDataView(view) ? DataViewPrototypeGetBuffer(view) : TypedArrayPrototypeGetBuffer(view);
+}
+
 export function structuredClone(value, options = undefined) {
   if (arguments.length === 0) throw wrongArgument("structuredClone", 1, "Value");
   const transferred = transferOf(options);
-  const copy = clone(value);
+  const copy = isResizable(value) ? core.structuredClone(value) : clone(value);
   // Nothing tells a buffer that moved from one that was copied and emptied.
   for (let i = 0; i < transferred.length; i++) ReflectApply(detach, transferred[i], []);
   return copy;

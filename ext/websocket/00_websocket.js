@@ -17,7 +17,7 @@ import {
   op_socket_pair,
   op_socket_send,
 } from "ext:core/ops";
-import { requireIo, requireOwn } from "ext:facetd_rpc/00_context.js";
+import { requireIo, requireOwn, tables } from "ext:facetd_rpc/00_context.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
 import { hooks, listening, uncaughtMessage, worker } from "ext:facetd_rpc/40_events.js";
@@ -61,6 +61,7 @@ const kEnd = Symbol("end");
 
 /** Accepted sockets by the number Rust knows them by: they live as long as they are open. */
 const accepted = new SafeMap();
+tables.accepted = accepted;
 
 function forgetSocket(number) {
   accepted.delete(number);

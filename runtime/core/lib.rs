@@ -6,6 +6,7 @@
 mod alarms;
 mod body;
 mod budget;
+mod census;
 mod event;
 mod failure;
 mod gate;
@@ -23,6 +24,7 @@ pub use alarms::{
 };
 pub use body::{Body, BodyError, BodyStream, BodyWriter, body_channel};
 pub use budget::{Charge, OverBudget, Queue, SendBudget};
+pub use census::{CensusRequest, Counts};
 pub use event::{
     AlarmAnswer, AlarmEvent, Answer, Caller, Capability, Event, EventKind, FacetDue, FetchRequest,
     FetchResponse, Headers, Outcome, Payload, Replies, Reply, ScheduledEvent, StreamSlot,

@@ -1,8 +1,8 @@
 //! What one isolate is told by the rest of the process, and how.
 
 use crate::{
-    Binding, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
-    SectionId, Target, WorkerPort,
+    Binding, CensusRequest, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome,
+    Payload, SectionId, Target, WorkerPort,
 };
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -34,6 +34,8 @@ pub enum Message {
     AbortObject { object: u64, failure: Failure },
     /// Nobody refers to this exported function or `RpcTarget` any more.
     ReleaseExport { export: u32 },
+    /// Count what there is.
+    Census(CensusRequest),
     /// Stop: every waiting caller gets the failure.
     Shutdown { failure: Failure },
 }

@@ -87,6 +87,14 @@ pub(crate) struct HostInner {
 }
 
 impl HostInner {
+    pub fn loaded_alive(&self) -> usize {
+        let loaded = self.loaded.lock();
+        loaded
+            .iter()
+            .filter(|known| known.strong_count() > 0)
+            .count()
+    }
+
     /// A number nothing else in this process has.
     pub fn next_key(&self) -> u64 {
         self.keys.fetch_add(1, Ordering::Relaxed)
@@ -275,6 +283,14 @@ impl Host {
             .runtime
             .spawn(refuse_late(Arc::downgrade(&self.inner)));
         Ok(main.unwrap_or_default())
+    }
+
+    pub(crate) fn workers(&self) -> &[Arc<Worker>] {
+        &self.workers
+    }
+
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Namespace> {
+        self.namespaces.values()
     }
 
     pub(crate) fn inner(&self) -> &Arc<HostInner> {

@@ -7,6 +7,7 @@
 
 mod alarm_list;
 mod alarms;
+mod census;
 mod crons;
 mod facets;
 mod held;
@@ -21,6 +22,7 @@ mod socket;
 mod wire;
 mod worker;
 
+pub use census::Census;
 pub use crons::{Scheduled, now_ms, run_scheduled};
 pub use facetd_store::Retention;
 pub use held::{Held, HoldError};

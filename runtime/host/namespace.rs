@@ -2,7 +2,7 @@
 
 use crate::facets::ObjectTree;
 use crate::host::HostInner;
-use crate::incarnation::{Home, Incarnation, StartWith};
+use crate::incarnation::{Child, Home, Incarnation, StartWith};
 use crate::worker::Worker;
 use facetd_core::{
     Event, Failure, IdError, Limits, NamespacePort, ObjectId, ObjectName, Target, TargetKind,
@@ -120,6 +120,35 @@ impl NamespaceInner {
             storage_id: 0,
         });
         Ok(object)
+    }
+
+    /// How many entries of each kind there are, for a census.
+    pub fn counts(&self) -> [(&'static str, usize); 4] {
+        let objects = self.objects.lock();
+        let known = objects.len();
+        let mut left: Vec<_> = objects.values().filter_map(|(_, o)| o.upgrade()).collect();
+        drop(objects);
+        let (mut facets, mut names) = (0, 0);
+        while let Some(object) = left.pop() {
+            let children = object.children.lock();
+            names += children.len();
+            for child in children.values() {
+                if let Child::Alive(child) = child
+                    && let Some(child) = child.upgrade()
+                {
+                    facets += 1;
+                    left.push(child);
+                }
+            }
+            // Dropped after the lock: the last holder of a life takes it out of this table.
+            drop(children);
+        }
+        [
+            ("objects", known),
+            ("facets", facets),
+            ("facet_names", names),
+            ("trees", self.trees.lock().len()),
+        ]
     }
 
     /// The life `key` of `id` is over.

@@ -42,6 +42,11 @@ impl Seats {
         true
     }
 
+    /// How many there are.
+    pub fn taken(&self) -> usize {
+        self.0.lock().len()
+    }
+
     /// Gives `path` to `holder` if nobody has it.
     pub fn take_if_free(&self, path: &Path, holder: u64) -> bool {
         let mut seats = self.0.lock();

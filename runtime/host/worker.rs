@@ -240,6 +240,17 @@ impl Worker {
         }
     }
 
+    /// Asks each of its isolates that runs; none is started.
+    pub(crate) fn each_running(&self, mut ask: impl FnMut(&IsolateHandle)) {
+        for instance in &self.instances {
+            if let State::Running(running) = &*instance.read()
+                && !running.isolate.is_gone()
+            {
+                ask(&running.isolate);
+            }
+        }
+    }
+
     /// The isolate is condemned or was never made.
     pub(crate) fn is_gone(&self) -> bool {
         match &*self.instances[0].read() {

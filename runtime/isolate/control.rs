@@ -157,6 +157,10 @@ impl Control {
         }
     }
 
+    pub(crate) fn in_flight_len(&self) -> usize {
+        self.in_flight.lock().len()
+    }
+
     /// Keeps the reply of an event where other threads can answer it.
     fn track(self: &Arc<Self>, object: u64, reply: Reply) -> Reply {
         let number = self.last_in_flight.fetch_add(1, Ordering::Relaxed);

@@ -90,7 +90,27 @@ fn props_value<'s>(
     }
 }
 
-/// Calls `deliver` in `40_events.js`. `None`: our own JS threw.
+/// A value from elsewhere. Err: it was written, but cannot be read here. `remote`: whoever is told is elsewhere.
+fn read<'s>(
+    scope: Scope<'_, 's, '_>,
+    state: &Rc<IsolateState>,
+    payload: &Payload,
+    remote: bool,
+) -> Result<v8::Local<'s, v8::Value>, Failure> {
+    v8::tc_scope!(let scope, scope);
+    if let Some(value) = deserialize(scope, state, payload) {
+        return Ok(value);
+    }
+    match scope.exception() {
+        Some(thrown) if !scope.has_terminated() => {
+            scope.reset();
+            Err(thrown_failure(scope, state, thrown, remote, false))
+        }
+        _ => Err(Failure::internal()),
+    }
+}
+
+/// Calls `deliver` in `40_events.js`. Err: user code was not reached, and why.
 #[allow(
     clippy::too_many_arguments,
     reason = "one per argument of the JS function"
@@ -104,12 +124,12 @@ pub(crate) fn deliver<'s>(
     name: Name,
     props: Option<Arc<Payload>>,
     kind: EventKind,
-) -> Option<()> {
+) -> Result<(), Failure> {
     let name = match name {
         Name::Text(text) => optional(scope, text.as_deref()),
         Name::Number(n) => number(scope, n),
     };
-    let props = props_value(scope, state, props.as_ref())?;
+    let props = props_value(scope, state, props.as_ref()).ok_or_else(Failure::internal)?;
     let mut arguments = vec![
         number(scope, event),
         number(scope, context),
@@ -135,7 +155,7 @@ pub(crate) fn deliver<'s>(
         EventKind::Rpc { path, args } => {
             let names: Vec<_> = path.iter().map(|name| string(scope, name)).collect();
             let args = match &args {
-                Some(payload) => deserialize(scope, state, payload)?,
+                Some(payload) => read(scope, state, payload, true)?,
                 None => v8::undefined(scope).into(),
             };
             arguments.push(number(scope, RPC));
@@ -177,8 +197,11 @@ pub(crate) fn deliver<'s>(
     let callbacks = state.callbacks();
     let deliver = v8::Local::new(scope, &callbacks.deliver);
     let this = v8::undefined(scope).into();
-    deliver.call(scope, this, &arguments)?;
-    Some(())
+    match deliver.call(scope, this, &arguments) {
+        Some(_) => Ok(()),
+        // Our own JS threw before it could answer: never user code's doing.
+        None => Err(Failure::internal()),
+    }
 }
 
 /// Calls `complete` in `00_context.js` with what a call was answered.
@@ -225,7 +248,10 @@ fn outcome_arguments<'s>(
     outcome: Outcome,
 ) -> Option<Vec<v8::Local<'s, v8::Value>>> {
     Some(match outcome {
-        Ok(Answer::Value(payload)) => vec![number(scope, 0), deserialize(scope, state, &payload)?],
+        Ok(Answer::Value(payload)) => match read(scope, state, &payload, false) {
+            Ok(value) => vec![number(scope, 0), value],
+            Err(failure) => return outcome_arguments(scope, state, Err(failure)),
+        },
         Ok(Answer::Response(FetchResponse {
             status,
             status_text,

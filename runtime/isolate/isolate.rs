@@ -336,6 +336,7 @@ impl Isolate {
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }
+            Message::Census(request) => self.census(request),
             // The first message and the last: whoever reads them deals with them.
             Message::Boot(_) | Message::Shutdown { .. } => {}
         }

@@ -6,6 +6,7 @@
 
 mod allocator;
 mod blobs;
+mod census;
 mod control;
 mod descriptors;
 mod entry;
@@ -19,5 +20,6 @@ mod spin;
 mod turn;
 mod watchdog;
 
+pub use census::databases_open;
 pub use control::{IsolateHandle, Killed};
 pub use isolate::{IsolateOptions, init_platform, spawn};

@@ -399,7 +399,7 @@ impl Isolate {
         let told = self.turn(payer, |scope, state| complete(scope, state, call, with));
         if told == Some(None) {
             // What came cannot be read here (too deep, or this isolate's built-ins were tampered with).
-            let unreadable = Err(Failure::type_error("The answer could not be read."));
+            let unreadable = Err(Failure::error(facetd_rpc::UNREADABLE));
             self.turn(payer, |scope, state| {
                 complete(scope, state, call, Completed::Outcome(unreadable))
             });
@@ -424,9 +424,9 @@ impl Isolate {
         if let Some(event) = self.state.events.borrow_mut().get_mut(&event) {
             event.charge = None;
         }
-        if delivered == Some(None) {
-            // Our own JS threw before it could answer: never user code's doing.
-            self.state.answer(event, Err(Failure::internal()));
+        if let Some(Err(failure)) = delivered {
+            self.state.answer(event, Err(failure));
+            self.state.event_done(event);
             self.state.flush_outbox();
         }
         if target == TO_SOCKET {

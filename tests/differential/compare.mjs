@@ -1,14 +1,14 @@
-// Sends the same random sequences of storage calls to facetd and to workerd and compares all answers.
+// Sends the same random sequences of calls to facetd and to workerd and compares all answers.
 //
-//   node compare.mjs --ours URL --theirs URL [--seed N] [--count N] [--only NUMBER] [--most FAILURES]
-//   node compare.mjs --ours URL --theirs URL --steps FILE    one sequence, as printed by a failed run
+//   node compare.mjs --ours URL --theirs URL [--of MODULE] [--seed N] [--count N] [--only NUMBER] [--most FAILURES]
+//   node compare.mjs --ours URL --theirs URL [--of MODULE] --steps FILE    one sequence, as printed by a failed run
 //
-// Both URLs serve project/worker.js. Of each failing sequence the shortest that still fails is printed, with both
+// MODULE makes the sequences and says how to make one simpler: generate.mjs (storage calls, for project/worker.js; the
+// default) or values/generate.mjs (values along every kind of hop, for values/worker.js). Of each failing sequence the shortest that still fails is printed, with both
 // answers. Exit code 0: all equal; 1: differences; 2: something else went wrong. Node 20 or newer, no packages.
 import { readFileSync } from "node:fs";
 import http from "node:http";
 import { parseArgs } from "node:util";
-import { generate } from "./generate.mjs";
 
 const PER_REQUEST = 25;
 const REQUESTS_AT_ONCE = 4;
@@ -17,6 +17,7 @@ const SHRINK_TRIES_MAX = 400;
 
 const { values: options } = parseArgs({
   options: {
+    of: { type: "string", default: "generate.mjs" },
     ours: { type: "string" },
     theirs: { type: "string" },
     seed: { type: "string", default: "1" },
@@ -26,6 +27,7 @@ const { values: options } = parseArgs({
     steps: { type: "string" },
   },
 });
+const { generate, simpler } = await import(new URL(options.of, import.meta.url));
 const seed = Number(options.seed);
 const count = Number(options.count);
 const failuresMax = Number(options.most);
@@ -59,7 +61,7 @@ async function ask(sequences) {
 }
 
 /** "internal error" is how workerd words a bug of its own; what facetd says instead is not compared. */
-const isBug = (answer) => JSON.stringify(answer).includes('"internal error; reference = ?"');
+const isBug = (answer) => JSON.stringify(answer).includes("internal error; reference = ");
 const same = ([ours, theirs]) => isBug(theirs) || JSON.stringify(ours) === JSON.stringify(theirs);
 
 /** Where two answers differ. */
@@ -78,34 +80,6 @@ function* differences(ours, theirs, path = "") {
     }
   }
   if (!deeper) yield `${path || "."} (order of the properties)\n    facetd   ${JSON.stringify(ours)}\n    workerd  ${JSON.stringify(theirs)}`;
-}
-
-/** `steps` in all ways that are one step shorter or simpler. */
-function* simpler(steps) {
-  for (let at = 0; at < steps.length; at++) {
-    const step = steps[at];
-    const replaced = (...by) => [...steps.slice(0, at), ...by, ...steps.slice(at + 1)];
-    yield replaced();
-    for (const kind of ["transaction", "transactionSync"]) {
-      if (!step[kind]) continue;
-      yield replaced(...step[kind]);
-      for (const inner of simpler(step[kind])) yield replaced({ ...step, [kind]: inner });
-    }
-    if (step.later) yield replaced(step.later);
-    if (Array.isArray(step?.[2])) {
-      const [target, member, args, ...name] = step;
-      for (let which = 0; which < args.length; which++) {
-        yield replaced([target, member, args.slice(0, which).concat(args.slice(which + 1)), ...name]);
-        if (args[which] && typeof args[which] === "object" && !Array.isArray(args[which].$)) {
-          for (const key of Object.keys(args[which])) {
-            const copy = Array.isArray(args[which]) ? args[which].filter((_, index) => String(index) !== key) : { ...args[which] };
-            if (!Array.isArray(copy)) delete copy[key];
-            yield replaced([target, member, args.with(which, copy), ...name]);
-          }
-        }
-      }
-    }
-  }
 }
 
 /** The shortest sequence found that still differs. First halves and quarters, then step by step. */

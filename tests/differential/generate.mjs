@@ -30,38 +30,7 @@
 //   changes(), last_insert_rowid() after deleteAll()
 //                                 workerd opens the database anew
 //   more than 25000 operations    where SQLite stops depends on how it was compiled
-
-/** mulberry32: small, and good enough to pick from lists. */
-class Random {
-  constructor(seed) {
-    this.state = seed >>> 0;
-  }
-  next() {
-    this.state = (this.state + 0x6d2b79f5) >>> 0;
-    let t = this.state;
-    t = Math.imul(t ^ (t >>> 15), t | 1);
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-    return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-  }
-  below(n) {
-    return Math.floor(this.next() * n);
-  }
-  chance(p) {
-    return this.next() < p;
-  }
-  pick(list) {
-    return list[this.below(list.length)];
-  }
-  /** From [weight, item] pairs. */
-  weighed(pairs) {
-    let at = this.next() * pairs.reduce((sum, [weight]) => sum + weight, 0);
-    for (const [weight, item] of pairs) if ((at -= weight) < 0) return item;
-    return pairs[0][1];
-  }
-  times(n, make) {
-    return Array.from({ length: n }, make);
-  }
-}
+import { randomOf } from "./random.mjs";
 
 const special = (...parts) => ({ $: parts });
 
@@ -451,12 +420,39 @@ function without(steps, out) {
 
 /** Sequence `number` of `seed`. */
 export function generate(seed, number) {
-  const r = new Random(Math.imul(seed, 0x9e3779b1) ^ Math.imul(number + 1, 0x85ebca6b));
-  r.next();
+  const r = randomOf(seed, number);
   const steps = [...prelude(r), ...block(r, new Made(), "top", 0, 4 + r.below(18))];
   const text = JSON.stringify(steps);
   let kept = steps;
   if (/USING (fts5|rtree)|AUTOINCREMENT|INDEX [^"]*(WHERE|lower)/.test(text)) kept = without(kept, (step) => step[1] === "rowsWritten");
   if (/changes|last_insert_rowid/.test(text)) kept = without(kept, (step) => step[1] === "deleteAll");
   return kept;
+}
+
+/** `steps` in all ways that are one step shorter or simpler. */
+export function* simpler(steps) {
+  for (let at = 0; at < steps.length; at++) {
+    const step = steps[at];
+    const replaced = (...by) => [...steps.slice(0, at), ...by, ...steps.slice(at + 1)];
+    yield replaced();
+    for (const kind of ["transaction", "transactionSync"]) {
+      if (!step[kind]) continue;
+      yield replaced(...step[kind]);
+      for (const inner of simpler(step[kind])) yield replaced({ ...step, [kind]: inner });
+    }
+    if (step.later) yield replaced(step.later);
+    if (Array.isArray(step?.[2])) {
+      const [target, member, args, ...name] = step;
+      for (let which = 0; which < args.length; which++) {
+        yield replaced([target, member, args.slice(0, which).concat(args.slice(which + 1)), ...name]);
+        if (args[which] && typeof args[which] === "object" && !Array.isArray(args[which].$)) {
+          for (const key of Object.keys(args[which])) {
+            const copy = Array.isArray(args[which]) ? args[which].filter((_, index) => String(index) !== key) : { ...args[which] };
+            if (!Array.isArray(copy)) delete copy[key];
+            yield replaced([target, member, args.with(which, copy), ...name]);
+          }
+        }
+      }
+    }
+  }
 }

@@ -6,3 +6,4 @@ pub mod house;
 mod lives;
 mod overload;
 mod races;
+mod values;

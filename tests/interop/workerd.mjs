@@ -7,7 +7,7 @@
 //
 // `--kill` ends workerd with SIGKILL after its answer, which leaves the write-ahead logs as they are.
 // `--project DIR` names another project than `state/` (any folder with a wrangler.jsonc: the examples
-// run this way too). DIR is facetd's data directory: objects live in DIR/do/<worker>-<class>/.
+// run this way too); several, of which the first is asked, reach each other by service bindings. DIR is facetd's data directory: objects live in DIR/do/<worker>-<class>/.
 // The binary comes from the environment variable WORKERD, else from npm into a temporary directory.
 // Node 20 or newer, no packages. Exit code 0, 1 (it went wrong) or 2 (called wrongly).
 import { execFileSync, spawn } from "node:child_process";
@@ -59,9 +59,9 @@ function modulesOf(project, main) {
 
 const capnpText = (text) => JSON.stringify(text).replace(/\\u([0-9a-f]{4})/gi, (_, hex) => String.fromCharCode(parseInt(hex, 16)));
 
-/** The Cap'n Proto text that makes workerd run `project` with its objects in `disk`. */
-function configOf(project, disk, port) {
-  const spec = parseJsonc(readFileSync(join(project, "wrangler.jsonc"), "utf8"));
+/** One worker of the Cap'n Proto text, from the project in `folder`, whose modules lie below `prefix`. */
+function workerOf(folder, prefix) {
+  const spec = parseJsonc(readFileSync(join(folder, "wrangler.jsonc"), "utf8"));
   const objects = spec.durable_objects?.bindings ?? [];
   const stored = new Set([
     ...objects.map(({ class_name }) => class_name),
@@ -70,16 +70,15 @@ function configOf(project, disk, port) {
   const bindings = [
     ...objects.map(({ name, class_name }) => `(name = ${capnpText(name)}, durableObjectNamespace = ${capnpText(class_name)})`),
     ...(spec.worker_loaders ?? []).map(({ binding }) => `(name = ${capnpText(binding)}, workerLoader = ())`),
+    ...(spec.services ?? []).map(({ binding, service, entrypoint }) =>
+      `(name = ${capnpText(binding)}, service = (name = ${capnpText(service)}${entrypoint ? `, entrypoint = ${capnpText(entrypoint)}` : ""}))`),
     ...Object.entries(spec.vars ?? {}).map(([name, value]) =>
       typeof value === "string" ? `(name = ${capnpText(name)}, text = ${capnpText(value)})` : `(name = ${capnpText(name)}, json = ${capnpText(JSON.stringify(value))})`),
   ];
   // facetd's uniqueKey, from which ids are derived and by which directories are named.
   const namespaces = [...stored].map((name) => `(className = ${capnpText(name)}, uniqueKey = ${capnpText(`${spec.name}-${name}`)}, enableSql = true)`);
-  const modules = modulesOf(project, spec.main).map(({ name, field }) => `(name = ${capnpText(name)}, ${field} = embed ${capnpText(`modules/${name}`)})`);
-  return `using Workerd = import "/workerd/workerd.capnp";
-const config :Workerd.Config = (
-  services = [
-    ( name = "main", worker = (
+  const modules = modulesOf(folder, spec.main).map(({ name, field }) => `(name = ${capnpText(name)}, ${field} = embed ${capnpText(`${prefix}/${name}`)})`);
+  return [spec.name, `( name = ${capnpText(spec.name)}, worker = (
         modules = [
           ${modules.join(",\n          ")}
         ],
@@ -88,10 +87,19 @@ const config :Workerd.Config = (
         bindings = [ ${bindings.join(", ")} ],
         durableObjectNamespaces = [ ${namespaces.join(", ")} ],
         ${namespaces.length ? 'durableObjectStorage = (localDisk = "disk"),' : ""}
-    )),
+    ))`];
+}
+
+/** The Cap'n Proto text that makes workerd run `projects`, the first over HTTP, with their objects in `disk`. */
+function configOf(projects, disk, port) {
+  const workers = projects.map((folder, at) => workerOf(folder, `modules/${at}`));
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    ${workers.map(([, worker]) => worker).join(",\n    ")},
     ( name = "disk", disk = (path = ${capnpText(disk)}, writable = true) ),
   ],
-  sockets = [ ( name = "http", address = "127.0.0.1:${port}", http = (), service = "main" ) ]
+  sockets = [ ( name = "http", address = "127.0.0.1:${port}", http = (), service = ${capnpText(workers[0][0])} ) ]
 );
 `;
 }
@@ -111,13 +119,15 @@ function findWorkerd(temp) {
 }
 
 /** Starts workerd; resolves with its port once it listens. */
-async function start(temp, project, data, port) {
+async function start(temp, projects, data, port) {
   const disk = join(data, "do");
   mkdirSync(disk, { recursive: true });
   // A capnp file embeds only what lies below it.
-  cpSync(project, join(temp, "modules"), { recursive: true, filter: (path) => path === project || !/[/\\](node_modules|\.[^/\\]+)$/.test(path) });
+  projects.forEach((project, at) => {
+    cpSync(project, join(temp, "modules", String(at)), { recursive: true, filter: (path) => path === project || !/[/\\](node_modules|\.[^/\\]+)$/.test(path) });
+  });
   const config = join(temp, "config.capnp");
-  writeFileSync(config, configOf(project, disk, port));
+  writeFileSync(config, configOf(projects, disk, port));
   const child = spawn(findWorkerd(temp), ["serve", config, "--experimental", "--verbose", "--control-fd=3"], {
     stdio: ["ignore", "inherit", "pipe", "pipe"],
   });
@@ -164,17 +174,17 @@ function usage(problem) {
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
-  options: { data: { type: "string" }, project: { type: "string" }, port: { type: "string", default: "0" }, kill: { type: "boolean" } },
+  options: { data: { type: "string" }, project: { type: "string", multiple: true }, port: { type: "string", default: "0" }, kill: { type: "boolean" } },
 });
 const [command] = positionals;
 if (!["write", "read", "serve"].includes(command)) usage(`unknown command ${command ?? "(none)"}`);
 if (!options.data) usage("--data DIR is missing");
-const project = resolve(options.project ?? join(dirname(fileURLToPath(import.meta.url)), "state"));
+const projects = (options.project ?? [join(dirname(fileURLToPath(import.meta.url)), "state")]).map((folder) => resolve(folder));
 
 const temp = mkdtempSync(join(tmpdir(), "facetd-interop-"));
 let server;
 try {
-  server = await start(temp, project, resolve(options.data), options.port);
+  server = await start(temp, projects, resolve(options.data), options.port);
   const url = `http://127.0.0.1:${server.port}`;
   if (command === "serve") {
     console.log(`listening on ${url}`);

@@ -65,6 +65,7 @@ pub fn perform(
 ) -> Result<(), DbError> {
     match request {
         Request::List => list(place, gone, emit),
+        Request::Census { collect } => census(place, collect, emit),
         Request::Query {
             database,
             sql,
@@ -118,6 +119,26 @@ fn until(gone: &Interrupt, timeout: Duration) -> Interrupt {
 }
 
 // ---- looking
+
+fn census(place: &Place, collect: bool, emit: Emit<'_>) -> Result<(), DbError> {
+    let Some(host) = place.host() else {
+        return Err(DbError::refused(
+            "no facetd runs on this data directory, so there is nothing to count",
+        ));
+    };
+    let runtime = tokio::runtime::Handle::current();
+    for census in runtime.block_on(host.census(collect)) {
+        let counts = census
+            .counts
+            .map(|counts| counts.into_iter().map(|(name, n)| (name, n.into())));
+        emit(Out::Line(Line::Census {
+            worker: census.worker,
+            loaded: census.loaded,
+            counts: counts.map(Iterator::collect),
+        }));
+    }
+    Ok(())
+}
 
 fn list(place: &Place, gone: &Interrupt, emit: Emit<'_>) -> Result<(), DbError> {
     let data_dir = place.data_dir();

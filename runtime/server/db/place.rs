@@ -119,6 +119,14 @@ impl Place {
         }
     }
 
+    /// The running server.
+    pub fn host(&self) -> Option<&Arc<Host>> {
+        match &self.owner {
+            Owner::Offline(_) => None,
+            Owner::Server(host) => Some(host),
+        }
+    }
+
     pub fn staging(&self) -> &Staging {
         &self.staging
     }

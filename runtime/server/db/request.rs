@@ -95,6 +95,11 @@ impl FileName {
 pub enum Request {
     /// Answers with `file`, `facets` and `stray` lines.
     List,
+    /// What there is of everything, in memory. Answers with `census` lines. Only a running facetd can say.
+    Census {
+        /// Collect garbage first.
+        collect: bool,
+    },
     /// Answers with `columns`, `row` and `end` lines, in turn for each statement.
     Query {
         database: Address,
@@ -189,6 +194,13 @@ pub enum Line {
         written: Option<u64>,
     },
     Finding(String),
+    Census {
+        /// Empty: the host's own tables.
+        worker: String,
+        loaded: bool,
+        /// `null`: its isolate did not answer.
+        counts: Option<serde_json::Map<String, Value>>,
+    },
     /// So many bytes follow.
     Content {
         bytes: u64,
