@@ -28,6 +28,8 @@ export class Context {
   pending = new SafeSet();
   /** What to do when it ends. @type {Function[]} */
   atEnd = [];
+  /** Numbers of what it has passed out. @type {Set<number> | undefined} */
+  exports = undefined;
 
   constructor(number, isObject) {
     this.number = number;
@@ -92,7 +94,7 @@ export function inFrame(frame, run, self, ...args) {
   }
 }
 
-/** Calls that have not completed: number to what to do. @type {Map<number, Function>} */
+/** Calls that have not completed: number to what to do, or to what has a `settle`. @type {Map<number, Function | object>} */
 const waiting = new SafeMap();
 
 /** Notes that `io` waits for `call`. `done(kind, a, b, ...)` runs when it completes. */
@@ -102,6 +104,11 @@ export function whenDone(io, call, done) {
     io.context.pending.delete(call);
     if (io.context.alive) done(...args);
   });
+}
+
+/** As `whenDone`, without a closure: `waiter.settle(kind, a, b, ...)` runs, whether its context is alive or not. */
+export function awaitCall(call, waiter) {
+  waiting.set(call, waiter);
 }
 
 export function forget(io, call) {
@@ -115,7 +122,8 @@ export function complete(call, ...args) {
   const done = waiting.get(call);
   if (done === undefined) return;
   waiting.delete(call);
-  done(...args);
+  if (typeof done === "function") done(...args);
+  else done.settle(...args);
 }
 
 /** Keeps the object in memory until `promise` settles; logs a rejection. */

@@ -102,7 +102,7 @@ impl v8::ValueSerializerImpl for Serializer {
             Some(handle) => {
                 let capability = handle.capability();
                 // Made for this clone alone: the payload is its only holder from now on.
-                if (tag == TAG_FUNCTION || tag == TAG_WRITABLE)
+                if matches!(tag, TAG_FUNCTION | TAG_WRITABLE | TAG_OWNED)
                     && let Ok(target) = handle.target()
                 {
                     target.dispose();
@@ -126,9 +126,10 @@ impl v8::ValueSerializerImpl for Serializer {
     }
 }
 
-/// `10_clone.js` says so of functions, `RpcTarget`s and writable streams, which it has just exported.
+/// `10_clone.js` says so of what it has just exported: functions, `RpcTarget`s, writable streams, results with a disposer.
 const TAG_FUNCTION: u32 = 8;
 const TAG_WRITABLE: u32 = 10;
+const TAG_OWNED: u32 = 11;
 
 /// A number in the place of a handle is the resource of a body: its stream moves into the payload.
 fn take_stream(

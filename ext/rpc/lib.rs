@@ -12,8 +12,8 @@ pub use clone::{CloneMode, deserialize, deserialize_stored, serialize, thrown_fa
 pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{failure_error, isolate, isolate_of, props_from_js};
 pub use state::{
-    Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext, OpenSocket, Timer,
-    Via,
+    Call, Callbacks, Context, EventState, Exported, HOST_GONE, Input, IsolateState, ObjectContext,
+    OpenSocket, Stop, Timer, Via, Watched, Watcher,
 };
 
 use std::time::Duration;
@@ -29,6 +29,10 @@ deno_core::extension!(
         ops::op_rpc_callbacks,
         ops::op_rpc_fetch,
         ops::op_rpc_call,
+        ops::op_rpc_pipeline,
+        ops::op_rpc_route,
+        ops::op_rpc_watch,
+        ops::op_rpc_adopt,
         ops::op_rpc_give_up,
         ops::op_rpc_answer_value,
         ops::op_rpc_answer_error,

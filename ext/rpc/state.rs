@@ -8,13 +8,13 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    AlarmEvent, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate, Limits,
-    LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, SectionId, SendBudget,
-    SocketEnd, Target, WorkerPort,
+    AlarmEvent, Answer, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate,
+    Limits, Link, LogSink, Message, ObjectPort, Outcome, OutputGate, Ready, Reply, Reservation,
+    SectionId, SendBudget, SocketEnd, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Instant;
@@ -68,6 +68,8 @@ pub struct ObjectContext {
     pub busy: u32,
     /// Since when it has had nothing to do.
     pub idle_since: Option<Instant>,
+    /// How deep the call was that had it constructed: what its constructor calls is deeper.
+    pub born_depth: u16,
 }
 
 impl ObjectContext {
@@ -79,14 +81,55 @@ impl ObjectContext {
 }
 
 /// Where continuations run and what dies together: one stateless event, or one object.
+#[derive(Default)]
 pub struct Context {
     pub object: Option<ObjectContext>,
+    /// What stubs that came with arguments and results point to: let go with the context.
+    pub stubs: Vec<std::sync::Weak<dyn Target>>,
+}
+
+impl Context {
+    pub fn of(object: ObjectContext) -> Self {
+        Self {
+            object: Some(object),
+            stubs: Vec::new(),
+        }
+    }
+}
+
+/// A function or `RpcTarget` that user code passed out.
+#[derive(Clone, Copy, Debug)]
+pub struct Exported {
+    /// Where it lives.
+    pub context: u32,
+    /// The critical section that it was passed out of: calls of it belong to that section.
+    pub section: Option<SectionId>,
+}
+
+/// What a watcher waits to see broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// The life of an object, by the key of its port.
+    Object(u64),
+    /// A context that has passed something out.
+    Context(u32),
+    /// The isolate itself.
+    Isolate,
+}
+
+/// Somebody who is told when something of this isolate's is broken.
+pub struct Watcher {
+    pub of: Watched,
+    pub reply: Reply,
+    /// What the watcher pays for it.
+    pub charge: Option<Charge>,
 }
 
 /// An event on its way through this isolate.
 pub struct EventState {
     pub context: u32,
     pub reply: Option<Reply>,
+    pub link: Option<Link>,
     pub limits: Limits,
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
@@ -113,8 +156,23 @@ pub struct Call {
     pub context: u32,
     pub event: u32,
     pub section: Option<SectionId>,
-    /// Stops a timer or gives up a call.
-    pub stop: Option<facetd_core::AbortSignal>,
+    /// Where there is something to stop.
+    pub stop: Option<Stop>,
+}
+
+/// How to stop what JS does not wait for any more.
+pub enum Stop {
+    Link(Link),
+    Task(tokio::task::AbortHandle),
+}
+
+impl Stop {
+    pub fn now(self) {
+        match self {
+            Self::Link(link) => link.abort(),
+            Self::Task(task) => task.abort(),
+        }
+    }
 }
 
 /// The slot of a handle that JS may have let go of.
@@ -125,6 +183,11 @@ pub struct OpenSocket {
     pub context: u32,
     pub end: Arc<SocketEnd>,
 }
+
+/// What calls of a function or `RpcTarget` get whose context is over.
+pub const HOST_GONE: &str = "The execution context which hosts this callback is no longer running.";
+
+const TOO_DEEP: &str = "Subrequest depth limit exceeded. This request recursed through Workers too many times. This can happen e.g. if you have a Worker or Durable Object that calls other Workers or objects recursively.";
 
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
@@ -148,8 +211,10 @@ pub struct IsolateState {
     pub calls: RefCell<HashMap<u32, Call>>,
     /// Handles of loaded workers that V8 has collected.
     pub collected_workers: Rc<Cell<u32>>,
-    /// The context that exported each function or `RpcTarget`.
-    pub exports: RefCell<HashMap<u32, u32>>,
+    /// The functions and `RpcTarget`s that were passed out and are still referred to.
+    pub exports: RefCell<HashMap<u32, Exported>>,
+    /// In the order in which they came.
+    pub watchers: RefCell<BTreeMap<u32, Watcher>>,
     pub sockets: RefCell<HashMap<u32, OpenSocket>>,
     /// Sockets that may not have been accepted or sent away yet, and their contexts.
     fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
@@ -179,6 +244,7 @@ impl IsolateState {
             events: RefCell::default(),
             calls: RefCell::default(),
             exports: RefCell::default(),
+            watchers: RefCell::default(),
             collected_workers: Rc::default(),
             sockets: RefCell::default(),
             fresh_sockets: RefCell::default(),
@@ -204,7 +270,8 @@ impl IsolateState {
                 || self.contexts.borrow().contains_key(&id)
                 || self.events.borrow().contains_key(&id)
                 || self.calls.borrow().contains_key(&id)
-                || self.sockets.borrow().contains_key(&id);
+                || self.sockets.borrow().contains_key(&id)
+                || self.watchers.borrow().contains_key(&id);
             if !taken {
                 return id;
             }
@@ -294,7 +361,50 @@ impl IsolateState {
             of_it.map(|(_, call)| call).collect()
         };
         for stop in given_up.into_iter().filter_map(|call| call.stop) {
-            stop.abort();
+            stop.now();
+        }
+    }
+
+    /// Something is broken for good: whoever watches it is told.
+    pub fn tell_watchers(&self, of: Watched, failure: &Failure) {
+        let told: Vec<Watcher> = {
+            let mut watchers = self.watchers.borrow_mut();
+            let of_it = watchers.extract_if(.., |_, watcher| watcher.of == of);
+            of_it.map(|(_, watcher)| watcher).collect()
+        };
+        for watcher in told {
+            watcher.reply.send(Err(failure.clone()));
+        }
+    }
+
+    /// The context is over: what it has passed out is broken, what it was given is let go.
+    pub fn end_context(&self, context: u32) {
+        // What it has passed out stays in the table until nobody refers to it, and is found dead there.
+        let ended = self.contexts.borrow_mut().remove(&context);
+        if let Some(stubs) = ended.map(|ended| ended.stubs)
+            && !stubs.is_empty()
+        {
+            // After the calls of them that are on their way out.
+            self.send_later(0, move |_| {
+                for target in stubs.iter().filter_map(std::sync::Weak::upgrade) {
+                    target.dispose();
+                }
+            });
+        }
+        if !self.watchers.borrow().is_empty() {
+            self.tell_watchers(Watched::Context(context), &Failure::error(HOST_GONE));
+        }
+        self.drop_sockets(context);
+    }
+
+    /// `context` holds a stub of `target` from now on.
+    pub fn adopt_stub(&self, context: u32, target: &Arc<dyn Target>) {
+        if let Some(context) = self.contexts.borrow_mut().get_mut(&context) {
+            let stubs = &mut context.stubs;
+            if stubs.len() >= 64 && stubs.len().is_power_of_two() {
+                stubs.retain(|stub| stub.strong_count() > 0);
+            }
+            stubs.push(Arc::downgrade(target));
         }
     }
 
@@ -328,75 +438,115 @@ impl IsolateState {
         });
     }
 
-    /// Sends an event on behalf of `context`; the outcome completes `call`.
+    /// Sends an event on behalf of the event that made `call`; the outcome completes it.
     ///
     /// # Errors
-    /// The event of the caller may send no more of them, or too much is on its way.
+    /// The event of the caller may send no more of them, it is too deep, or too much is on its way.
     pub fn send_event(
         &self,
         target: Arc<dyn Target>,
         kind: EventKind,
         call: u32,
     ) -> Result<(), Failure> {
-        let (context, event) = {
-            let calls = self.calls.borrow();
-            let Some(begun) = calls.get(&call) else {
-                return Ok(());
-            };
-            (begun.context, begun.event)
+        if let Some((context, outgoing)) = self.outgoing(kind, call)? {
+            self.send_later(context, move |durable| match durable {
+                Ok(()) => target.send(outgoing),
+                Err(failure) => outgoing.reply.send(Err(failure)),
+            });
+        }
+        Ok(())
+    }
+
+    /// As `send_event`, to the result of a call that has none yet.
+    ///
+    /// # Errors
+    /// As `send_event`.
+    pub fn send_pipelined(
+        &self,
+        to: Reservation,
+        kind: EventKind,
+        call: u32,
+    ) -> Result<(), Failure> {
+        if let Some((context, outgoing)) = self.outgoing(kind, call)? {
+            self.send_later(context, move |durable| match durable {
+                Ok(()) => to.send(outgoing),
+                Err(failure) => outgoing.reply.send(Err(failure)),
+            });
+        }
+        Ok(())
+    }
+
+    /// The event of `call`, paid for, and the context whose writes it waits for. `None`: no such call.
+    fn outgoing(&self, kind: EventKind, call: u32) -> Result<Option<(u32, Event)>, Failure> {
+        let outgoing = self.paid_for(kind, call);
+        if outgoing.is_err() {
+            self.calls.borrow_mut().remove(&call);
+        }
+        outgoing
+    }
+
+    fn paid_for(&self, kind: EventKind, call: u32) -> Result<Option<(u32, Event)>, Failure> {
+        let mut calls = self.calls.borrow_mut();
+        let Some(begun) = calls.get_mut(&call) else {
+            return Ok(None);
         };
-        if let Some(state) = self.events.borrow_mut().get_mut(&event) {
+        let mut above = None;
+        if let Some(state) = self.events.borrow_mut().get_mut(&begun.event) {
             if state
                 .limits
                 .sub_requests
                 .is_some_and(|max| state.sub_requests >= max)
             {
-                self.calls.borrow_mut().remove(&call);
                 return Err(Failure::error("Too many subrequests."));
             }
-            state.sub_requests += 1;
+            // To watch is not to ask for anything.
+            state.sub_requests += u64::from(!matches!(kind, EventKind::Watch));
+            above = state.link.clone();
         }
-        let Some(charge) = self.send_budget.charge(kind.cost_bytes()) else {
-            self.calls.borrow_mut().remove(&call);
-            return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
+        // Of no event: a constructor, and what it has started.
+        let depth = match begun.event {
+            0 => self
+                .with_object(begun.context, |object| object.born_depth)
+                .unwrap_or(0),
+            _ => 0,
         };
+        let link = Link::below(above, depth).ok_or_else(|| Failure::error(TOO_DEEP))?;
+        let charge = self
+            .send_budget
+            .charge(kind.cost_bytes())
+            .ok_or_else(|| facetd_core::HostError::new("RangeError", TOO_MUCH))?;
+        begun.stop = Some(Stop::Link(link.clone()));
         let inbox = self.inbox.clone();
-        let mut outgoing = self.event_completing(kind, call, &inbox);
-        outgoing.charge = Some(charge);
-        self.send_later(context, move |durable| match durable {
-            Ok(()) => target.send(outgoing),
-            Err(failure) => outgoing.reply.send(Err(failure)),
-        });
-        Ok(())
-    }
-
-    fn event_completing(&self, kind: EventKind, call: u32, inbox: &Inbox) -> Event {
-        let inbox = inbox.clone();
         let mut event = Event::new(kind, move |outcome: Outcome| {
             inbox.send(Message::Completed {
                 call,
                 with: Completed::Outcome(outcome),
             });
         });
-        let abort = facetd_core::AbortSignal::default();
-        if let Some(begun) = self.calls.borrow_mut().get_mut(&call) {
-            begun.stop = Some(abort.clone());
-        }
-        event.abort = Some(abort);
-        event
+        event.link = Some(link);
+        event.charge = Some(charge);
+        Ok(Some((begun.context, event)))
     }
 
-    /// The outcome of `event`, to be sent when the turn is over.
-    pub fn answer(&self, event: u32, outcome: Outcome) {
+    /// The outcome of `event`, to be sent when the turn is over. True: calls were pipelined on the result.
+    pub fn answer(&self, event: u32, outcome: Outcome) -> bool {
         let reply = match self.events.borrow_mut().get_mut(&event) {
-            Some(state) => state.reply.take().map(|reply| (state.context, reply)),
+            Some(state) => state.reply.take().map(|reply| {
+                let pipelined = match (&state.link, &outcome) {
+                    (Some(link), Ok(Answer::Value(_))) => link.answer(),
+                    _ => false,
+                };
+                (state.context, reply, pipelined)
+            }),
             None => None,
         };
-        if let Some((context, reply)) = reply {
-            self.send_later(context, move |durable| {
-                reply.send(durable.and(outcome));
-            });
-        }
+        let Some((context, reply, pipelined)) = reply else {
+            return false;
+        };
+        self.send_later(context, move |durable| {
+            reply.send(durable.and(outcome));
+        });
+        pipelined
     }
 
     /// What to do with an input now: run it, or nothing because it waits.

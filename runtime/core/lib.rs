@@ -11,6 +11,7 @@ mod failure;
 mod gate;
 mod ids;
 mod limits;
+mod link;
 mod mailbox;
 mod output_gate;
 mod ports;
@@ -33,9 +34,8 @@ pub use limits::{
     ALARM_WALL_MS_MAX, CODE_BYTES_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX, FACET_NAME_BYTES_MAX,
     Limits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX, SOCKET_MESSAGE_BYTES_MAX,
 };
-pub use mailbox::{
-    AbortSignal, Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle,
-};
+pub use link::{CALL_DEPTH_MAX, Link, Reservation};
+pub use mailbox::{Completed, EventTarget, Inbox, Message, Module, ModuleSource, WorkerBundle};
 pub use output_gate::OutputGate;
 pub use ports::{
     Binding, ClassPort, CodeSlot, FacetLookup, FacetStart, Listed, LoadedWorker, LoaderPort,

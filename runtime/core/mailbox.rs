@@ -7,8 +7,7 @@ use crate::{
 use futures::channel::mpsc;
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// The sending end of an isolate's mailbox.
 #[derive(Clone)]
@@ -131,47 +130,4 @@ pub struct WorkerBundle {
     pub log: Arc<dyn LogSink>,
     /// Told once, when the modules have been evaluated or have failed.
     pub started: Box<dyn FnOnce(Result<(), Failure>) + Send>,
-}
-
-/// Tells one side that the other went away.
-#[derive(Clone, Default)]
-pub struct AbortSignal(Arc<Aborted>);
-
-#[derive(Default)]
-struct Aborted {
-    flag: AtomicBool,
-    tell: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for AbortSignal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AbortSignal({})", self.is_aborted())
-    }
-}
-
-impl AbortSignal {
-    pub fn abort(&self) {
-        self.0.flag.store(true, Ordering::Release);
-        let tell = self
-            .0
-            .tell
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(tell) = tell {
-            tell();
-        }
-    }
-
-    pub fn is_aborted(&self) -> bool {
-        self.0.flag.load(Ordering::Acquire)
-    }
-
-    /// Calls `tell` when aborted, at once if it already is. The last caller wins.
-    pub fn on_abort(&self, tell: impl FnOnce() + Send + 'static) {
-        *self.0.tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
-        if self.is_aborted() {
-            self.abort();
-        }
-    }
 }

@@ -222,6 +222,7 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
         "enhanced_error_serialization",
         "global_navigator",
         "nodejs_compat",
+        "rpc_params_dup_stubs",
         "web_socket_auto_reply_to_close",
         "websocket_close_reason_byte_limit",
         "websocket_standard_binary_type",

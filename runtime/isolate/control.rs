@@ -180,7 +180,7 @@ impl IsolateHandle {
                 let Event {
                     kind,
                     reply,
-                    abort,
+                    link,
                     charge,
                 } = event;
                 let object = if let EventTarget::Object(port) = &target {
@@ -191,7 +191,7 @@ impl IsolateHandle {
                 let event = Event {
                     kind,
                     reply: self.0.track(object, reply),
-                    abort,
+                    link,
                     charge,
                 };
                 self.0.inbox.send(Message::Event {

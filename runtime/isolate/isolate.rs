@@ -7,12 +7,13 @@ use crate::extensions::extensions;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::spin::Spin;
+use crate::stack::without_our_frames;
 use crate::turn::Payer;
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 use deno_web::BlobStoreTrait;
 use facetd_core::{Binding, Failure, Inbox, Limits, Message, WorkerBundle};
-use facetd_rpc::{Handle, IsolateState, deserialize};
+use facetd_rpc::{Handle, IsolateState, Watched, deserialize};
 use facetd_storage::Databases;
 use facetd_store::CommitLog;
 use futures::StreamExt;
@@ -136,6 +137,7 @@ impl Isolate {
         });
         let memory = memory::watch(runtime.v8_isolate(), control.clone(), options.memory_mb);
         let v8 = runtime.v8_isolate();
+        v8.set_prepare_stack_trace_callback(without_our_frames);
         v8.set_host_import_module_dynamically_callback(import_dynamically);
         v8.set_host_import_module_with_phase_dynamically_callback(import_with_phase);
         v8.set_host_initialize_import_meta_object_callback(no_import_meta);
@@ -287,6 +289,9 @@ impl Isolate {
             } => self.handle_event(target, event, limits, keep),
             Message::Completed { call, with } => self.handle_completed(call, with),
             Message::Cancelled { event } => {
+                if self.state.watchers.borrow_mut().remove(&event).is_some() {
+                    return; // its reply, dropped, says so to nobody
+                }
                 let cancel = self.state.callbacks().cancel.clone();
                 self.call_with_number(&cancel, event);
             }
@@ -311,8 +316,10 @@ impl Isolate {
             }
             Message::AbortObject { object, failure } => {
                 let context = self.state.objects.borrow().get(&object).copied();
-                if let Some(context) = context {
-                    self.reset_object(context, failure, true);
+                match context {
+                    Some(context) => self.reset_object(context, failure, true),
+                    // It is asleep, and may be watched all the same.
+                    None => self.state.tell_watchers(Watched::Object(object), &failure),
                 }
             }
             Message::ReleaseExport { export } => {
@@ -367,7 +374,7 @@ impl Isolate {
                 calls
                     .values()
                     .all(|call| call.event != number && call.context != context)
-                    && exports.values().all(|home| *home != context)
+                    && exports.values().all(|exported| exported.context != context)
                     && sockets.values().all(|socket| socket.context != context)
             };
             let waiting = events
@@ -546,10 +553,13 @@ impl Isolate {
         self.state.objects.take();
         for (_, call) in self.state.calls.take() {
             if let Some(stop) = call.stop {
-                stop.abort();
+                stop.now();
             }
         }
         self.state.exports.take();
+        for (_, watcher) in self.state.watchers.take() {
+            watcher.reply.send(Err(failure.clone()));
+        }
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();

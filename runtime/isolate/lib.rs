@@ -15,6 +15,7 @@ mod memory;
 mod modules;
 mod objects;
 mod spin;
+mod stack;
 mod turn;
 mod watchdog;
 
