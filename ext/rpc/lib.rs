@@ -49,6 +49,7 @@ deno_core::extension!(
         ops::op_body_write,
         ops::op_body_end,
         ops::op_timer_start,
+        ops::op_gate_limit,
         ops::op_gate_enter,
         ops::op_gate_depth,
         ops::op_gate_leave,

@@ -231,7 +231,7 @@ pub fn op_rpc_pipeline<'s>(
     let isolate = isolate_of(scope);
     let reserved = match isolate.calls.borrow().get(&on).map(|call| &call.stop) {
         Some(Some(Stop::Link(link))) => link.reserve(),
-        Some(Some(Stop::Task(_)) | None) | None => None,
+        Some(Some(Stop::Task(_) | Stop::Limit(_)) | None) | None => None,
     };
     let Some(reserved) = reserved else {
         return Ok(0);
@@ -457,8 +457,30 @@ pub fn op_timer_start(
     section: u32,
     delay_ms: f64,
 ) -> u32 {
+    let call = isolate(state).begin_call(context, event, section);
+    start_timer(state, call, delay_ms, Stop::Task)
+}
+
+/// As `op_timer_start`: how long a critical section may take.
+#[op2(fast)]
+pub fn op_gate_limit(
+    state: &mut OpState,
+    context: u32,
+    event: u32,
+    section: u32,
+    delay_ms: f64,
+) -> u32 {
+    let call = isolate(state).begin_call(context, event, section);
+    start_timer(state, call, delay_ms, Stop::Limit)
+}
+
+fn start_timer(
+    state: &OpState,
+    call: u32,
+    delay_ms: f64,
+    stop: fn(tokio::task::AbortHandle) -> Stop,
+) -> u32 {
     let isolate = isolate(state);
-    let call = isolate.begin_call(context, event, section);
     let delay = std::time::Duration::from_millis(delay_ms.clamp(0.0, 2_147_483_647.0) as u64);
     let inbox = isolate.inbox.clone();
     let sleeping = deno_core::unsync::spawn(async move {
@@ -469,7 +491,7 @@ pub fn op_timer_start(
         });
     });
     if let Some(begun) = isolate.calls.borrow_mut().get_mut(&call) {
-        begun.stop = Some(Stop::Task(sleeping.abort_handle()));
+        begun.stop = Some(stop(sleeping.abort_handle()));
     }
     call
 }

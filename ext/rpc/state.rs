@@ -164,13 +164,15 @@ pub struct Call {
 pub enum Stop {
     Link(Link),
     Task(tokio::task::AbortHandle),
+    /// Nobody waits for it: it ends a critical section that takes too long.
+    Limit(tokio::task::AbortHandle),
 }
 
 impl Stop {
     pub fn now(self) {
         match self {
             Self::Link(link) => link.abort(),
-            Self::Task(task) => task.abort(),
+            Self::Task(task) | Self::Limit(task) => task.abort(),
         }
     }
 }

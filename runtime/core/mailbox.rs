@@ -1,7 +1,7 @@
 //! What one isolate is told by the rest of the process, and how.
 
 use crate::{
-    Binding, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
+    Binding, Event, Failure, Limits, Link, LogSink, NamespacePort, ObjectPort, Outcome, Payload,
     SectionId, Target, WorkerPort,
 };
 use futures::channel::mpsc;
@@ -51,6 +51,14 @@ pub enum Message {
     Cancelled { event: u32 },
     /// The event has used up its wall time.
     TimedOut { event: u32 },
+    /// Say so once nothing happens in `event` but that it waits for `on`, a call it made.
+    Ask {
+        event: u32,
+        on: Link,
+        tell: Box<dyn FnOnce() + Send>,
+    },
+    /// An answer to that has come.
+    Told,
     /// Throw this object out of memory.
     AbortObject { object: u64, failure: Failure },
     /// Nobody refers to this exported function or `RpcTarget` any more.

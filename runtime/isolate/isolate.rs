@@ -3,6 +3,7 @@
 use crate::allocator;
 use crate::blobs::Blobs;
 use crate::control::{Control, IsolateHandle, Killed};
+use crate::cycles::Cycles;
 use crate::extensions::extensions;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
@@ -79,6 +80,7 @@ pub(crate) struct Isolate {
     pub(crate) turn_began_ns: u64,
     /// Why the modules did not start: what every event gets.
     pub(crate) start_failure: Option<Failure>,
+    pub(crate) cycles: Cycles,
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
     builtins: v8::Global<v8::Object>,
@@ -154,6 +156,7 @@ impl Isolate {
             log: options.log,
             turn_began_ns: 0,
             start_failure: None,
+            cycles: Cycles::default(),
             last_reset: None,
             builtins,
             blobs,
@@ -226,6 +229,9 @@ impl Isolate {
                 }
                 if matches!(polled, Handled::Some) || spin.again() {
                     continue; // there may be more
+                }
+                if idle && self.settle_cycles() {
+                    continue;
                 }
                 if idle {
                     self.fail_hung_events();
@@ -314,6 +320,8 @@ impl Isolate {
                     self.state.flush_outbox();
                 }
             }
+            Message::Ask { event, on, tell } => self.ask(event, on, tell),
+            Message::Told => {} // looked at when nothing else is to be done
             Message::AbortObject { object, failure } => {
                 let context = self.state.objects.borrow().get(&object).copied();
                 match context {

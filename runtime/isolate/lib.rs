@@ -7,6 +7,7 @@
 mod allocator;
 mod blobs;
 mod control;
+mod cycles;
 mod descriptors;
 mod entry;
 mod extensions;

@@ -143,6 +143,8 @@ impl Isolate {
                     },
                 ) {
                     self.run_input(context, input);
+                } else {
+                    self.suspect(context, number);
                 }
                 self.run_ready(context);
             }
