@@ -5,10 +5,10 @@ import {
   op_alarm_abandon,
   op_gate_depth,
   op_gate_leave,
+  op_gate_limit,
   op_namespace_id,
   op_namespace_object,
   op_object_reset,
-  op_timer_start,
 } from "ext:core/ops";
 import { currentIo, forget, derivedFrame, inFrame, keepBusy, requireIo, whenDone } from "ext:facetd_rpc/00_context.js";
 import { DurableObjectId, makeId } from "ext:facetd_rpc/05_ids.js";
@@ -147,7 +147,7 @@ class DurableObjectState {
 
   #block(io, callback) {
     return new Promise((resolve) => {
-      const timer = op_timer_start(io.context.number, io.event, io.section, BLOCK_MAX_MS);
+      const timer = op_gate_limit(io.context.number, io.event, io.section, BLOCK_MAX_MS);
       whenDone(io, timer, () => {
         this.#reset(
           new Error(

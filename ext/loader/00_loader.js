@@ -234,7 +234,7 @@ function anonymous(handle) {
     context.atEnd.push(() => {
       op_loader_let_go(handle);
       const targets = stub[kTargets];
-      for (let i = 0; i < targets.length; i++) op_rpc_dispose(targets[i]);
+      for (let i = 0; i < targets.length; i++) op_rpc_dispose(targets[i], context.number);
     });
   }
   return stub;

@@ -44,6 +44,8 @@ export class Context {
   pipes = undefined;
   /** Bodies that came in, by resource number; of a stateless event only. @type {number[] | undefined} */
   bodies = undefined;
+  /** Numbers of what it has passed out. @type {Set<number> | undefined} */
+  exports = undefined;
 
   constructor(number, isObject) {
     this.number = number;
@@ -186,7 +188,7 @@ export function inFrame(frame, run, self, ...args) {
   }
 }
 
-/** Calls that have not completed: number to what to do. @type {Map<number, Function>} */
+/** Calls that have not completed: number to what to do, or to what has a `settle`. @type {Map<number, Function | object>} */
 const waiting = new SafeMap();
 
 /** Tables whose sizes are told when a census is asked for, by name. @type {Record<string, Map>} */
@@ -217,6 +219,11 @@ export function whenDone(io, call, done) {
   });
 }
 
+/** As `whenDone`, without a closure: `waiter.settle(kind, a, b, ...)` runs, whether its context is alive or not. */
+export function awaitCall(call, waiter) {
+  waiting.set(call, waiter);
+}
+
 export function forget(io, call) {
   io.context.pending.delete(call);
   waiting.delete(call);
@@ -237,7 +244,8 @@ export function complete(call, ...args) {
     return;
   }
   waiting.delete(call);
-  done(...args);
+  if (typeof done === "function") done(...args);
+  else done.settle(...args);
 }
 
 /** Keeps the object in memory until `promise` settles; logs a rejection. */

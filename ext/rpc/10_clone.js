@@ -5,9 +5,10 @@
 // or an exception. `revive` makes the object again on the other side.
 
 import { core, primordials } from "ext:core/mod.js";
-import { op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
+import { op_rpc_busy, op_rpc_export, op_rpc_may_pass } from "ext:core/ops";
 import { currentIo, derivedFrame, inFrame, tables } from "ext:facetd_rpc/00_context.js";
 
+const { apply } = Reflect;
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 // Their methods stay what they are, whatever user code does to Map and Set.
 const {
@@ -51,6 +52,7 @@ const TAG_BLOB = 7;
 const TAG_FUNCTION = 8;
 const TAG_ERROR = 9;
 const TAG_WRITABLE = 10;
+const TAG_OWNED = 11;
 
 export function dataCloneError(message) {
   return new DOMException(message, "DataCloneError");
@@ -73,45 +75,111 @@ const NOT_PASSABLE = [
 
 function noop() {}
 
-/** Functions and `RpcTarget`s passed out, by the number their stubs carry. */
+/** What was passed out, by the number its stubs carry. @type {Map<number, Exported>} */
 const exported = new SafeMap();
 tables.exported = exported;
 let lastExport = 0;
 
-/**
- * @param {boolean} keeps whoever exports it stays alive while somebody has a stub of it; so it is with what is given as a
- *   result. What is lent as an argument works as long as the lender is there.
- * @returns a handle for a stub of `value`, which stays reachable until the last stub is gone
- */
-export function exportValue(value, keeps = types.answering) {
-  const number = ++lastExport;
+/** A function or `RpcTarget` that others have stubs of, or a result that calls were pipelined on. */
+class Exported {
+  /** The event that stays alive for it, if it came out of a stateless one as a result. */
+  home = undefined;
+  /** The object that stays in memory for it. */
+  busy = false;
+  /** Stubs that were lent to the event whose result it is. */
+  borrowed = undefined;
+  constructor(value, io, quiet) {
+    this.value = value;
+    this.io = io;
+    /** Its disposer does not run: it is kept for the sake of pipelined calls only. */
+    this.quiet = quiet;
+  }
+}
+
+function keep(value, quiet) {
+  do lastExport = (lastExport + 1) >>> 0; while (lastExport === 0 || exported.has(lastExport));
   const io = currentIo();
-  exported.set(number, { value, io, letGo: keeps ? types.hold(io) : noop });
-  return op_rpc_export(number, io?.context.number ?? 0);
+  const entry = new Exported(value, io, quiet);
+  exported.set(lastExport, entry);
+  if (io !== undefined) (io.context.exports ??= new SafeSet()).add(lastExport);
+  return entry;
+}
+
+/**
+ * @returns a handle for a stub of `value`, which stays reachable until the last stub is gone.
+ * `sent`: to somebody else, who may be anywhere.
+ */
+export function exportValue(value, sent = true) {
+  const { io } = keep(value, false);
+  const number = lastExport;
+  if (sent) stayFor(exported.get(number), types.answering);
+  return op_rpc_export(number, io?.context.number ?? 0, io?.section ?? 0);
+}
+
+/** Keeps the result of `event` for calls that were pipelined on it. @returns its number */
+export function keepResult(event, value) {
+  const entry = keep(value, true);
+  const number = lastExport;
+  entry.borrowed = event.borrowed;
+  stayFor(entry, event);
+  return number;
+}
+
+/** Whoever has a stub of a result or of what an object passed out keeps its context. */
+function stayFor(entry, event) {
+  if (entry.io?.context.isObject) {
+    entry.busy = true;
+    op_rpc_busy(entry.io.context.number, 1);
+  } else if (event !== undefined) {
+    entry.home = event;
+    event.enter();
+  }
 }
 
 export function exportedValue(number) {
   return exported.get(number);
 }
 
+/** The context is over: nobody can call what it has passed out. */
+export function forgetExports(context) {
+  if (context.exports === undefined) return;
+  for (const number of context.exports) exported.delete(number);
+  context.exports = undefined;
+}
+
 /** Called by Rust: the last stub of `number` is gone. */
 export function release(number) {
   const entry = exported.get(number);
+  if (entry === undefined) return;
   exported.delete(number);
-  if (entry === undefined || !entry.io?.context.alive) return;
+  entry.io?.context.exports?.delete(number);
+  if (entry.io === undefined || !entry.io.context.alive) return;
   try {
-    const dispose = entry.value?.[Symbol.dispose];
-    if (typeof dispose === "function") inFrame(derivedFrame(entry.io), dispose, entry.value);
+    if (entry.borrowed !== undefined) types.disposeAll(entry.borrowed);
+    if (!entry.quiet) {
+      const dispose = entry.value?.[Symbol.dispose];
+      if (typeof dispose === "function") inFrame(derivedFrame(entry.io), dispose, entry.value);
+    }
+  } catch (error) {
+    types.reportUncaught(error);
   } finally {
-    entry.letGo();
+    if (entry.busy) op_rpc_busy(entry.io.context.number, -1);
+    entry.home?.over();
   }
 }
 
 /** Set by the files that define the types: clone must know them, they must know clone. */
 export const types = {
   hold: () => noop,
-  /** A result is being written, not the arguments of a call. */
-  answering: false,
+  /** The event whose result is being written: what it passes out keeps it alive. */
+  answering: undefined,
+  /** Stubs in arguments are duplicated for the callee: `rpc_params_dup_stubs`. */
+  paramsAreDuplicated: true,
+  /** Without that flag: stubs that were in the arguments written last, which now belong to the callee. */
+  moved: [],
+  disposeAll: undefined,
+  takeArrived: undefined,
+  reportUncaught: undefined,
   AbortSignal: undefined,
   stored: [],
   RpcTarget: undefined,
@@ -175,6 +243,33 @@ export function isStub(value) {
   return ours(value, kHandle) !== undefined || ours(value, kPromise) !== undefined;
 }
 
+/** A plain result with a disposer of its own, which runs when the caller is done with the result. */
+class Owned {
+  constructor(owner) {
+    this.owner = owner;
+  }
+}
+
+/** What to write in place of the result `value`. */
+export function ownedResult(value, noop) {
+  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  const dispose = value[Symbol.dispose];
+  return typeof dispose !== "function" || dispose === noop ? value : new Owned(value);
+}
+
+const BAD_DUP =
+  "Couldn't create a stub for the RcpTarget because it has a dup() method which did not return another RpcTarget. Either remove the dup() method or make sure it returns an RpcTarget.";
+
+/** A target in arguments may give each callee a copy of its own. */
+function ownCopy(target) {
+  if (types.answering !== undefined || !types.paramsAreDuplicated) return target;
+  const { dup } = target;
+  if (typeof dup !== "function") return target;
+  const copy = apply(dup, target, []);
+  if (!is(copy, types.RpcTarget)) throw dataCloneError(BAD_DUP);
+  return copy;
+}
+
 function is(value, type) {
   return type !== undefined && value instanceof type;
 }
@@ -202,8 +297,9 @@ export function describe(object, mode) {
     if (mode !== MODE_RPC) {
       throw dataCloneError("Remote RPC references can only be serialized for RPC.");
     }
-    return [TAG_FUNCTION, null, exportValue(object)];
+    return [TAG_FUNCTION, null, exportValue(ownCopy(object))];
   }
+  if (object instanceof Owned) return [TAG_OWNED, object.owner, exportValue(object.owner)];
   if (is(object, types.Headers)) return [TAG_HEADERS, types.headerPairs(object)];
   if (is(object, types.ReadableStream)) {
     if (mode !== MODE_RPC) throw dataCloneError("ReadableStream can only be serialized for RPC.");
@@ -236,6 +332,7 @@ function describeHandle(object, handle, mode) {
   const why = op_rpc_may_pass(handle, mode);
   if (why !== 0) throw dataCloneError(NOT_PASSABLE[why]);
   const isClass = ours(object, kIsClass) === true;
+  if (mode === MODE_RPC && !types.paramsAreDuplicated && types.answering === undefined) types.moved.push(object);
   return [isClass ? TAG_CLASS : TAG_STUB, null, handle];
 }
 
@@ -262,6 +359,9 @@ export function revive(tag, standIn, handle, kind) {
       return unpackError(standIn, true);
     case TAG_WRITABLE:
       return types.reviveWritable(handle);
+    case TAG_OWNED:
+      types.reviveStub(handle, kind); // it comes with the result, and is disposed with it
+      return standIn;
     case TAG_BLOB:
       return new types.Blob(standIn.parts, { type: standIn.type });
     default:
@@ -363,6 +463,8 @@ function below(v, list) {
   } else if (core.isNativeError(v)) {
     addProperties(v, ReflectOwnKeys(v), add);
     addProperties(v, ["name"], add);
+  } else if (v instanceof Owned) {
+    add(v.owner);
   } else if (ArrayIsArray(v) || isPlain(v)) {
     addProperties(v, ObjectKeys(v), add);
   }
@@ -487,6 +589,12 @@ function packError(error) {
   }
   if (own !== undefined) packed.own = own;
   return packed;
+}
+
+/** It would cross as a stub, which nobody would dispose of. */
+function isReference(value) {
+  if (typeof value !== "object" && typeof value !== "function" || value === null) return false;
+  return is(value, types.RpcTarget) || value[kHandle] !== undefined;
 }
 
 export function nativeClassOf(error) {

@@ -4,6 +4,7 @@
 import { core } from "ext:core/mod.js";
 import { unpackError } from "ext:facetd_rpc/10_clone.js";
 
+const { captureStackTrace } = Error;
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
 
 const RESET = 1;
@@ -29,6 +30,22 @@ export function hostError(name, message, flags = 0, limit = undefined) {
     : new (CLASSES[name] ?? Error)(message);
   if (limit !== undefined) [error.code, error.limit, error.used] = limit;
   return flagged(error, flags);
+}
+
+/**
+ * A promise that is rejected with what `make` gives. The error is made when somebody can await the promise, so that V8
+ * finds their frames and the stack says where the call was made, at no cost to calls that succeed.
+ */
+export function errorHere(make) {
+  let go;
+  const soon = new Promise((resolve) => (go = resolve));
+  // After the job by which whoever resolves a promise with this one attaches to it.
+  Promise.resolve().then(() => go());
+  return soon.then(function fail() {
+    const error = make();
+    if (error instanceof Error && !(error instanceof DOMException)) captureStackTrace(error, fail);
+    throw error;
+  });
 }
 
 /** The error of a completion: kind 2, made by the host; kind 3, thrown by user code elsewhere. */

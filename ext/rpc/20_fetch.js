@@ -5,7 +5,7 @@ import { core, primordials } from "ext:core/mod.js";
 import { op_blob_bytes, op_body_end, op_body_pipe, op_body_write, op_rpc_fetch } from "ext:core/ops";
 import { types, unsupported } from "ext:facetd_rpc/10_clone.js";
 import { currentContext, currentIo, forget, giveTo, homeOf, land, noteBody, requireIo, requireOwn, whenDone } from "ext:facetd_rpc/00_context.js";
-import { completionError } from "ext:facetd_rpc/15_errors.js";
+import { completionError, errorHere } from "ext:facetd_rpc/15_errors.js";
 import { Headers } from "ext:facetd_rpc/17_headers.js";
 import { giveBodyTo, requireOwnBody, SOURCE } from "ext:facetd_rpc/17_ownership.js";
 import { knownLengths, USED_TWICE } from "ext:facetd_rpc/18_body.js";
@@ -264,8 +264,9 @@ function sendOnce(io, handle, method, url, headers, body, cf, signal) {
     signal?.addEventListener("abort", abort, { once: true });
     whenDone(io, call, (kind, ...rest) => {
       signal?.removeEventListener("abort", abort);
-      if (kind === 1) resolve(rest);
-      else reject(completionError(kind, ...rest));
+      if (kind === 1) return resolve(rest);
+      types.disposeAll(types.takeArrived(io));
+      resolve(errorHere(() => completionError(kind, ...rest)));
     });
   });
 }

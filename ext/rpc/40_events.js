@@ -12,6 +12,7 @@ import {
   op_rpc_done,
   op_rpc_own_class,
   op_rpc_own_entrypoint,
+  op_rpc_route,
 } from "ext:core/ops";
 import {
   claimLanded,
@@ -23,9 +24,31 @@ import {
   requireIo,
   tables,
 } from "ext:facetd_rpc/00_context.js";
-import { exportedValue, handleOf, kHandle, kIsClass, kRefuse, loopbacks, thrower, types } from "ext:facetd_rpc/10_clone.js";
+import {
+  exportedValue,
+  forgetExports,
+  handleOf,
+  isStub,
+  keepResult,
+  kHandle,
+  kIsClass,
+  kRefuse,
+  loopbacks,
+  ownedResult,
+  thrower,
+  types,
+} from "ext:facetd_rpc/10_clone.js";
 import { asksForSocket, Response, requestFromWire, responseToWire } from "ext:facetd_rpc/20_fetch.js";
-import { disposeAll, DurableObjectClass, makeOwnStub, makeStub, RpcTarget, ServiceStub, takeArrived } from "ext:facetd_rpc/30_stub.js";
+import {
+  disposeAll,
+  DurableObjectClass,
+  makeOwnStub,
+  makeStub,
+  noop,
+  RpcTarget,
+  ServiceStub,
+  takeArrived,
+} from "ext:facetd_rpc/30_stub.js";
 import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
@@ -204,7 +227,7 @@ class Event {
   }
 
   /** As `keep`, without a function: `over` is called once more. */
-  stayOnce() {
+  enter() {
     this.#open++;
   }
 
@@ -253,7 +276,10 @@ class Event {
     this.host?.over();
     // Nobody may read on: a client whose body is held is never let go.
     if (this.body !== undefined) core.tryClose(this.body);
-    if (this.owns) this.io.context.end();
+    if (this.owns) {
+      forgetExports(this.io.context);
+      this.io.context.end();
+    }
     op_rpc_done(this.number);
   }
 
@@ -287,16 +313,25 @@ class Event {
   resolve(value) {
     if (this.answered) return;
     this.answered = true;
-    types.answering = true;
+    let pipelined = false;
+    types.answering = this;
     try {
-      inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, value);
+      const written = ownedResult(value, noop);
+      pipelined = inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, written);
     } catch (error) {
       op_rpc_answer_error(this.number, error, true);
     } finally {
-      types.answering = false;
+      types.answering = undefined;
     }
-    disposeAll(this.borrowed);
+    if (pipelined) this.#route(value);
+    else disposeAll(this.borrowed);
     this.over();
+  }
+
+  /** Calls are waiting for the result: they are delivered to it here. */
+  #route(value) {
+    const number = inFrame(frameOf(this.io), keepResult, undefined, this, value);
+    op_rpc_route(this.number, number, this.io.context.number);
   }
 
   fail(error) {
@@ -328,7 +363,6 @@ const WARN = 3;
 const INCORRECT_RESULT =
   "Incorrect type for Promise: the Promise did not resolve to 'Response'.";
 
-function noop() {}
 
 /** The context is over before the calls that run in it because it passed a function out: they are told. */
 function endGuests(context) {
@@ -417,17 +451,17 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
   } else {
     const exported = targetKind === 2 ? exportedValue(name) : undefined;
     // An exported function runs in the context that exported it: a Durable Object's, or its event's.
-    const home = exported?.io?.context;
+    const home = exported?.io;
     owns = home === undefined;
-    if (!owns && !home.isObject) host = running.get(exported.io.event);
-    io = { context: home ?? new Context(context, false), event: number, section: 0 };
+    if (!owns && !home.context.isObject) host = running.get(home.event);
+    io = { context: home?.context ?? new Context(context, false), event: number, section: home?.section ?? 0 };
   }
   claimLanded(io.context);
   if (!owns) io.context.guests++;
   const event = new Event(number, io, owns);
   running.set(number, event);
   if (host !== undefined) {
-    host.stayOnce();
+    host.enter();
     event.host = host;
   }
   const frame = frameOf(io);
@@ -523,20 +557,37 @@ function member(value, name) {
     }
     return prototypeMember(value, name);
   }
-  if (handleOf(value) !== undefined) return value[name];
-  if (Object.hasOwn(value, name)) return value[name];
+  if (isStub(value)) return value[name];
+  if (hasMembers(value) && Object.hasOwn(value, name)) return value[name];
   throw notImplemented(name);
 }
 
-async function walk(value, path, args) {
-  let self;
-  for (const name of path) {
-    value = await value;
+/** Of other classes nothing can be reached, built-in ones included. */
+function hasMembers(value) {
+  if (typeof value === "function") return true;
+  const proto = Object.getPrototypeOf(value);
+  return proto === Object.prototype || proto === null;
+}
+
+/** It has to be awaited before one can look into it; a stub or a pipelined call need not, one goes on through it. */
+function isPromise(value) {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
+  return value[kHandle] === undefined && value[kPromise] === undefined && typeof value.then === "function";
+}
+
+/** Goes on from `value`, the member `path[at - 1]` of `self`. */
+function walk(value, path, args, at = 0, self = undefined) {
+  for (; ; at++) {
+    if (isPromise(value)) return value.then((settled) => walk(settled, path, args, at, self));
+    if (at === path.length) break;
+    // What has no members is not there, as far as a path is concerned.
+    if (at > 0 && (value === null || (typeof value !== "object" && typeof value !== "function"))) {
+      throw notImplemented(path[at - 1]);
+    }
     self = value;
-    value = member(value, name);
+    value = member(value, path[at]);
   }
   if (args === undefined) return value;
-  value = await value;
   if (typeof value !== "function") throw new TypeError(`"${path.at(-1) ?? "(this)"}" is not a function.`);
   return apply(value, self, args);
 }
@@ -545,13 +596,13 @@ const NO_RPC =
   "The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module \"cloudflare:workers\".";
 
 function rpcEvent(event, targetKind, object, name, props, path, args) {
-  event.borrowed = takeArrived();
+  event.borrowed = takeArrived(event.io);
   if (targetKind === 2) {
     const exported = exportedValue(name);
     if (exported === undefined || exported.io?.context.alive === false) {
       throw new Error(HOST_GONE);
     }
-    settle(event, walk(exported.value, path, args), event.resolve);
+    settle(event, walk(exported.value, path, args, 0, exported.value), event.resolve);
     return;
   }
   let instance;
@@ -574,7 +625,7 @@ function rpcEvent(event, targetKind, object, name, props, path, args) {
   }
   const found = prototypeMember(instance, first);
   let result;
-  if (path.length > 1) result = walk(found, path.slice(1), args);
+  if (path.length > 1) result = walk(found, path, args, 1, instance);
   else if (args === undefined) result = found;
   else if (typeof found === "function") result = apply(found, instance, args);
   else throw new TypeError(`"${first}" is not a function.`);
@@ -587,7 +638,7 @@ function handlerCall(entry, path, args, ctx) {
   if (RESERVED.has(name)) throw new TypeError(`'${name}' is a reserved method and cannot be called over RPC.`);
   if (!Object.hasOwn(entry, name)) throw notImplemented(name);
   const value = entry[name];
-  if (path.length > 1) return walk(value, path.slice(1), args);
+  if (path.length > 1) return walk(value, path, args, 1, entry);
   if (args === undefined) return value;
   if (typeof value !== "function") throw new TypeError(`"${name}" is not a function.`);
   if (args.length !== 1) {
@@ -655,6 +706,7 @@ export function destroy(number) {
   const { context } = object.io;
   // Rust has answered for them. What their promises wait for may never come.
   for (const event of running.values()) if (event.io.context === context) running.delete(event.number);
+  forgetExports(context);
   context.end();
 }
 
@@ -681,6 +733,7 @@ export function boot(phase, ...args) {
 function bootEnv(bindings, env, namespaces, flags) {
   worker.flags = new Set(flags);
   types.errorsKeepOwn = worker.flags.has("enhanced_error_serialization");
+  types.paramsAreDuplicated = worker.flags.has("rpc_params_dup_stubs");
   if (env !== undefined) Object.assign(worker.env, env);
   // What `env` holds belongs to every request.
   claimLanded(undefined);
@@ -781,6 +834,7 @@ function makeExports() {
   return exports;
 }
 
+types.reportUncaught = reportUncaught;
 types.hold = (io) => {
   const event = running.get(io?.event);
   if (event === undefined || io.context.isObject) return () => {};

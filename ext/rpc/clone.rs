@@ -186,7 +186,7 @@ impl Serializer {
             Some(handle) => {
                 let capability = handle.capability();
                 // Made for this clone alone: the payload is its only holder from now on.
-                if (tag == TAG_FUNCTION || tag == TAG_WRITABLE)
+                if matches!(tag, TAG_FUNCTION | TAG_WRITABLE | TAG_OWNED)
                     && let Ok(target) = handle.target()
                 {
                     target.dispose();
@@ -237,12 +237,13 @@ impl Serializer {
 }
 
 // The tags of `10_clone.js` for what is taken from an object when it is described: a body or stream moves, functions,
-// `RpcTarget`s and writable streams are exported.
+// `RpcTarget`s, writable streams and results with a disposer are exported.
 const TAG_REQUEST: u32 = 4;
 const TAG_RESPONSE: u32 = 5;
 const TAG_STREAM: u32 = 6;
 const TAG_FUNCTION: u32 = 8;
 const TAG_WRITABLE: u32 = 10;
+const TAG_OWNED: u32 = 11;
 /// A value in which V8 refused something callable: see [`write_callables`].
 const TAG_CALLABLES: u32 = 100;
 

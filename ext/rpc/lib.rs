@@ -14,8 +14,8 @@ pub use clone::{
 pub use handle::{Handle, WorkerHandle, WrongHandle};
 pub use ops::{failure_error, isolate, isolate_of, props_from_js};
 pub use state::{
-    Call, Callbacks, Context, EventState, Input, IsolateState, ObjectContext, OpenSocket, Timer,
-    Via,
+    Call, Callbacks, Context, EventState, Exported, HOST_GONE, Input, IsolateState, ObjectContext,
+    OpenSocket, Stop, Timer, Via, Watched, Watcher,
 };
 
 use std::time::Duration;
@@ -32,6 +32,10 @@ deno_core::extension!(
         ops::op_rpc_fetch,
         ops::op_rpc_scheduled,
         ops::op_rpc_call,
+        ops::op_rpc_pipeline,
+        ops::op_rpc_route,
+        ops::op_rpc_watch,
+        ops::op_rpc_adopt,
         ops::op_rpc_give_up,
         ops::op_rpc_answer_value,
         ops::op_rpc_answer_error,
@@ -50,6 +54,7 @@ deno_core::extension!(
         ops::op_body_write,
         ops::op_body_end,
         ops::op_timer_start,
+        ops::op_gate_limit,
         ops::op_gate_enter,
         ops::op_gate_depth,
         ops::op_gate_leave,

@@ -3,14 +3,14 @@
 use crate::body;
 use crate::clone::{CloneMode, serialize, thrown_failure};
 use crate::handle::{Handle, WrongHandle};
-use crate::state::{Callbacks, IsolateState, TOO_MUCH, Timer};
+use crate::state::{Callbacks, Exported, IsolateState, Stop, TOO_MUCH, Timer};
 use bytes::Bytes;
 use deno_core::{OpState, ResourceId, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
     Answer, Body, BodyError, Charge, Completed, Event, EventKind, EventTarget, Failure,
-    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message,
-    ScheduledEvent, Target, TargetKind,
+    FetchRequest, FetchResponse, Headers, Inbox, Limits, LogLevel, LogLine, Message, Payload,
+    ScheduledEvent, SectionId, Target, TargetKind,
 };
 use futures::FutureExt;
 use std::cell::RefCell;
@@ -185,6 +185,23 @@ pub fn op_rpc_call<'s>(
 ) -> Result<u32, JsErrorBox> {
     let target = target.target().map_err(JsErrorBox::from_err)?.clone();
     let isolate = isolate_of(scope);
+    let Some(kind) = rpc_from_js(scope, &isolate, path, args) else {
+        return Ok(0);
+    };
+    let call = isolate.begin_call(context, event, section);
+    isolate
+        .send_event(target, kind, call)
+        .map_err(|failure| failure_error(&failure))?;
+    Ok(call)
+}
+
+/// `None`: a JS exception is pending.
+fn rpc_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    isolate: &Rc<IsolateState>,
+    path: v8::Local<'s, v8::Array>,
+    args: v8::Local<'s, v8::Value>,
+) -> Option<EventKind> {
     let mut names = Vec::with_capacity(path.length() as usize);
     for at in 0..path.length() {
         let name = path.get_index(scope, at);
@@ -193,17 +210,74 @@ pub fn op_rpc_call<'s>(
                 .unwrap_or_default(),
         );
     }
-    let args = if args.is_undefined() {
+    let args: Option<Payload> = if args.is_undefined() {
         None
     } else {
-        match serialize(scope, &isolate, args, CloneMode::Rpc) {
-            Some(payload) => Some(payload),
-            None => return Ok(0),
-        }
+        Some(serialize(scope, isolate, args, CloneMode::Rpc)?)
+    };
+    Some(EventKind::Rpc { path: names, args })
+}
+
+/// As `op_rpc_call`, on the result of call `on`, which is not there yet. 0: it is on its way already, or a JS exception
+/// is pending.
+#[op2(nofast, reentrant)]
+pub fn op_rpc_pipeline<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    on: u32,
+    context: u32,
+    event: u32,
+    section: u32,
+    path: v8::Local<'s, v8::Array>,
+    args: v8::Local<'s, v8::Value>,
+) -> Result<u32, JsErrorBox> {
+    let isolate = isolate_of(scope);
+    let reserved = match isolate.calls.borrow().get(&on).map(|call| &call.stop) {
+        Some(Some(Stop::Link(link))) => link.reserve(),
+        Some(Some(Stop::Task(_) | Stop::Limit(_)) | None) | None => None,
+    };
+    let Some(reserved) = reserved else {
+        return Ok(0);
+    };
+    let Some(kind) = rpc_from_js(scope, &isolate, path, args) else {
+        return Ok(0);
     };
     let call = isolate.begin_call(context, event, section);
     isolate
-        .send_event(target, EventKind::Rpc { path: names, args }, call)
+        .send_pipelined(reserved, kind, call)
+        .map_err(|failure| failure_error(&failure))?;
+    Ok(call)
+}
+
+/// The result of `event` is kept as `export`, for the calls that were pipelined on it.
+#[op2(fast)]
+pub fn op_rpc_route(state: &mut OpState, event: u32, export: u32, context: u32) {
+    let isolate = isolate(state);
+    let target: Arc<dyn Target> = Arc::new(export_target(&isolate, export, context, 0));
+    let link = {
+        let events = isolate.events.borrow();
+        events.get(&event).and_then(|event| event.link.clone())
+    };
+    if let Some(link) = link {
+        link.route(&target);
+    }
+}
+
+/// Returns the call that is completed with an error once what `target` points to is broken; 0: it never is.
+#[op2(fast)]
+pub fn op_rpc_watch(
+    state: &mut OpState,
+    #[cppgc] target: &Handle,
+    context: u32,
+    event: u32,
+) -> Result<u32, JsErrorBox> {
+    let target = target.target().map_err(JsErrorBox::from_err)?.clone();
+    if target.kind() == TargetKind::Service {
+        return Ok(0); // whoever serves it is replaced
+    }
+    let isolate = isolate(state);
+    let call = isolate.begin_call(context, event, 0);
+    isolate
+        .send_event(target, EventKind::Watch, call)
         .map_err(|failure| failure_error(&failure))?;
     Ok(call)
 }
@@ -238,10 +312,11 @@ pub fn op_rpc_give_up(state: &mut OpState, call: u32) {
         .remove(&call)
         .and_then(|call| call.stop);
     if let Some(stop) = stop {
-        stop.abort();
+        stop.now();
     }
 }
 
+/// True: calls were pipelined on the result, which want it kept (`op_rpc_route`).
 #[op2(nofast, reentrant)]
 pub fn op_rpc_answer_value<'s>(
     scope: &mut v8::PinScope<'s, '_>,
@@ -256,8 +331,7 @@ pub fn op_rpc_answer_value<'s>(
     payload.charge = Some(Arc::new(
         charge.ok_or_else(|| JsErrorBox::new("RangeError", TOO_MUCH))?,
     ));
-    isolate.answer(event, Ok(Answer::Value(payload)));
-    Ok(true)
+    Ok(isolate.answer(event, Ok(Answer::Value(payload))))
 }
 
 #[op2(nofast, reentrant)]
@@ -422,8 +496,30 @@ pub fn op_timer_start(
     section: u32,
     delay_ms: f64,
 ) -> u32 {
+    let call = isolate(state).begin_call(context, event, section);
+    start_timer(state, call, delay_ms, Stop::Task)
+}
+
+/// As `op_timer_start`: how long a critical section may take.
+#[op2(fast)]
+pub fn op_gate_limit(
+    state: &mut OpState,
+    context: u32,
+    event: u32,
+    section: u32,
+    delay_ms: f64,
+) -> u32 {
+    let call = isolate(state).begin_call(context, event, section);
+    start_timer(state, call, delay_ms, Stop::Limit)
+}
+
+fn start_timer(
+    state: &OpState,
+    call: u32,
+    delay_ms: f64,
+    stop: fn(tokio::task::AbortHandle) -> Stop,
+) -> u32 {
     let isolate = isolate(state);
-    let call = isolate.begin_call(context, event, section);
     let delay = std::time::Duration::from_millis(delay_ms.clamp(0.0, 2_147_483_647.0) as u64);
     let inbox = isolate.inbox.clone();
     let sleeping = deno_core::unsync::spawn(async move {
@@ -434,10 +530,7 @@ pub fn op_timer_start(
         });
     });
     if let Some(begun) = isolate.calls.borrow_mut().get_mut(&call) {
-        let stop = facetd_core::AbortSignal::default();
-        let sleeping = sleeping.abort_handle();
-        stop.on_abort(move || sleeping.abort());
-        begun.stop = Some(stop);
+        begun.stop = Some(stop(sleeping.abort_handle()));
         begun.is_timer = true;
     }
     call
@@ -680,20 +773,33 @@ impl Target for ExportTarget {
     }
 }
 
-/// A stub for the function or `RpcTarget` that JS keeps under `export`.
-#[op2]
-#[cppgc]
-pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32) -> Handle {
-    let isolate = isolate(state);
-    isolate.exports.borrow_mut().insert(export, context);
-    // It goes on living in its object's memory.
-    isolate.with_object(context, |object| object.add_busy(1));
+/// The one holder of what JS keeps under `export`.
+fn export_target(isolate: &IsolateState, export: u32, context: u32, section: u32) -> ExportTarget {
+    let section = (section != 0).then_some(SectionId(section));
+    let exported = Exported { context, section };
+    isolate.exports.borrow_mut().insert(export, exported);
     let inbox = isolate.inbox.clone();
     let export = Arc::new(Export {
         inbox,
         number: export,
     });
-    Handle::Target(Arc::new(ExportTarget(Mutex::new(Some(export)))))
+    ExportTarget(Mutex::new(Some(export)))
+}
+
+/// A stub for the function or `RpcTarget` that JS keeps under `export`.
+#[op2]
+#[cppgc]
+pub fn op_rpc_export(state: &mut OpState, export: u32, context: u32, section: u32) -> Handle {
+    let target = export_target(&isolate(state), export, context, section);
+    Handle::Target(Arc::new(target))
+}
+
+/// A stub of `target` has come to `context`.
+#[op2(fast)]
+pub fn op_rpc_adopt(state: &mut OpState, #[cppgc] target: &Handle, context: u32) {
+    if let Handle::Target(target) = target {
+        isolate(state).adopt_stub(context, target);
+    }
 }
 
 /// May this stub be passed in a clone of `mode`? 0 yes; else why not: 1 facet, 2 loaded worker,
@@ -718,9 +824,11 @@ pub fn op_rpc_may_pass(#[cppgc] handle: &Handle, mode: u32) -> u32 {
 
 /// JS has disposed of its last stub of this target.
 #[op2(fast)]
-pub fn op_rpc_dispose(#[cppgc] handle: &Handle) {
+pub fn op_rpc_dispose(state: &mut OpState, #[cppgc] handle: &Handle, context: u32) {
     if let Handle::Target(target) = handle {
-        target.dispose();
+        let target = target.clone();
+        // In its place among the calls: those made before still arrive.
+        isolate(state).send_later(context, move |_| target.dispose());
     }
 }
 

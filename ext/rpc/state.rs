@@ -8,13 +8,13 @@
 use crate::handle::SocketSlot;
 use deno_core::v8;
 use facetd_core::{
-    AlarmEvent, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox, InputGate,
-    Limits, LogSink, Message, ObjectPort, Outcome, OutputGate, OverBudget, Ready, Reply, SectionId,
-    SendBudget, SocketEnd, Table, Target, WorkerPort,
+    AlarmEvent, Answer, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox,
+    InputGate, Limits, Link, LogSink, Message, ObjectPort, Outcome, OutputGate, OverBudget, Ready,
+    Reply, Reservation, SectionId, SendBudget, SocketEnd, Table, Target, WorkerPort,
 };
 use std::any::Any;
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +73,8 @@ pub struct ObjectContext {
     pub idle_since: Option<Instant>,
     /// When it was looked at last, it waited for something all the same: a timer, an answer nobody awaits.
     pub was_pending: bool,
+    /// How deep the call was that had it constructed: what its constructor calls is deeper.
+    pub born_depth: u16,
 }
 
 impl ObjectContext {
@@ -84,14 +86,55 @@ impl ObjectContext {
 }
 
 /// Where continuations run and what dies together: one stateless event, or one object.
+#[derive(Default)]
 pub struct Context {
     pub object: Option<ObjectContext>,
+    /// What stubs that came with arguments and results point to: let go with the context.
+    pub stubs: Vec<std::sync::Weak<dyn Target>>,
+}
+
+impl Context {
+    pub fn of(object: ObjectContext) -> Self {
+        Self {
+            object: Some(object),
+            stubs: Vec::new(),
+        }
+    }
+}
+
+/// A function or `RpcTarget` that user code passed out.
+#[derive(Clone, Copy, Debug)]
+pub struct Exported {
+    /// Where it lives.
+    pub context: u32,
+    /// The critical section that it was passed out of: calls of it belong to that section.
+    pub section: Option<SectionId>,
+}
+
+/// What a watcher waits to see broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watched {
+    /// The life of an object, by the key of its port.
+    Object(u64),
+    /// A context that has passed something out.
+    Context(u32),
+    /// The isolate itself.
+    Isolate,
+}
+
+/// Somebody who is told when something of this isolate's is broken.
+pub struct Watcher {
+    pub of: Watched,
+    pub reply: Reply,
+    /// What the watcher pays for it.
+    pub charge: Option<Charge>,
 }
 
 /// An event on its way through this isolate.
 pub struct EventState {
     pub context: u32,
     pub reply: Option<Reply>,
+    pub link: Option<Link>,
     pub limits: Limits,
     pub cpu_used_ns: u64,
     pub sub_requests: u64,
@@ -125,9 +168,26 @@ pub struct Call {
     pub context: u32,
     pub event: u32,
     pub section: Option<SectionId>,
-    /// Stops a timer or gives up a call.
-    pub stop: Option<facetd_core::AbortSignal>,
     pub is_timer: bool,
+    /// Where there is something to stop.
+    pub stop: Option<Stop>,
+}
+
+/// How to stop what JS does not wait for any more.
+pub enum Stop {
+    Link(Link),
+    Task(tokio::task::AbortHandle),
+    /// Nobody waits for it: it ends a critical section that takes too long.
+    Limit(tokio::task::AbortHandle),
+}
+
+impl Stop {
+    pub fn now(self) {
+        match self {
+            Self::Link(link) => link.abort(),
+            Self::Task(task) | Self::Limit(task) => task.abort(),
+        }
+    }
 }
 
 /// The slot of a handle that JS may have let go of.
@@ -138,6 +198,11 @@ pub struct OpenSocket {
     pub context: u32,
     pub end: Arc<SocketEnd>,
 }
+
+/// What calls of a function or `RpcTarget` get whose context is over.
+pub const HOST_GONE: &str = "The execution context which hosts this callback is no longer running.";
+
+const TOO_DEEP: &str = "Subrequest depth limit exceeded. This request recursed through Workers too many times. This can happen e.g. if you have a Worker or Durable Object that calls other Workers or objects recursively.";
 
 pub(crate) const TOO_MUCH: &str =
     "Too much data is on its way from this isolate and has not been received yet.";
@@ -183,8 +248,10 @@ pub struct IsolateState {
     pub calls: RefCell<Table<u32, Call>>,
     /// Handles of loaded workers that V8 has collected.
     pub collected_workers: Rc<Cell<u32>>,
-    /// The context that exported each function or `RpcTarget`.
-    pub exports: RefCell<Table<u32, u32>>,
+    /// The functions and `RpcTarget`s that were passed out and are still referred to.
+    pub exports: RefCell<Table<u32, Exported>>,
+    /// In the order in which they came.
+    pub watchers: RefCell<BTreeMap<u32, Watcher>>,
     pub sockets: RefCell<Table<u32, OpenSocket>>,
     /// Sockets that may not have been accepted or sent away yet, and their contexts.
     fresh_sockets: RefCell<Vec<(u32, FreshSocket)>>,
@@ -220,6 +287,7 @@ impl IsolateState {
             events: RefCell::default(),
             calls: RefCell::default(),
             exports: RefCell::default(),
+            watchers: RefCell::default(),
             collected_workers: Rc::default(),
             sockets: RefCell::default(),
             fresh_sockets: RefCell::default(),
@@ -253,7 +321,8 @@ impl IsolateState {
                 || self.contexts.borrow().contains_key(&id)
                 || self.events.borrow().contains_key(&id)
                 || self.calls.borrow().contains_key(&id)
-                || self.sockets.borrow().contains_key(&id);
+                || self.sockets.borrow().contains_key(&id)
+                || self.watchers.borrow().contains_key(&id);
             if !taken {
                 return id;
             }
@@ -359,7 +428,50 @@ impl IsolateState {
             of_it.map(|(_, call)| call).collect()
         };
         for stop in given_up.into_iter().filter_map(|call| call.stop) {
-            stop.abort();
+            stop.now();
+        }
+    }
+
+    /// Something is broken for good: whoever watches it is told.
+    pub fn tell_watchers(&self, of: Watched, failure: &Failure) {
+        let told: Vec<Watcher> = {
+            let mut watchers = self.watchers.borrow_mut();
+            let of_it = watchers.extract_if(.., |_, watcher| watcher.of == of);
+            of_it.map(|(_, watcher)| watcher).collect()
+        };
+        for watcher in told {
+            watcher.reply.send(Err(failure.clone()));
+        }
+    }
+
+    /// The context is over: what it has passed out is broken, what it was given is let go.
+    pub fn end_context(&self, context: u32) {
+        // What it has passed out stays in the table until nobody refers to it, and is found dead there.
+        let ended = self.contexts.borrow_mut().remove(&context);
+        if let Some(stubs) = ended.map(|ended| ended.stubs)
+            && !stubs.is_empty()
+        {
+            // After the calls of them that are on their way out.
+            self.send_later(0, move |_| {
+                for target in stubs.iter().filter_map(std::sync::Weak::upgrade) {
+                    target.dispose();
+                }
+            });
+        }
+        if !self.watchers.borrow().is_empty() {
+            self.tell_watchers(Watched::Context(context), &Failure::error(HOST_GONE));
+        }
+        self.drop_sockets(context);
+    }
+
+    /// `context` holds a stub of `target` from now on.
+    pub fn adopt_stub(&self, context: u32, target: &Arc<dyn Target>) {
+        if let Some(context) = self.contexts.borrow_mut().get_mut(&context) {
+            let stubs = &mut context.stubs;
+            if stubs.len() >= 64 && stubs.len().is_power_of_two() {
+                stubs.retain(|stub| stub.strong_count() > 0);
+            }
+            stubs.push(Arc::downgrade(target));
         }
     }
 
@@ -399,38 +511,79 @@ impl IsolateState {
         });
     }
 
-    /// Sends an event on behalf of `context`; the outcome completes `call`.
+    /// Sends an event on behalf of the event that made `call`; the outcome completes it.
     ///
     /// # Errors
-    /// The event of the caller may send no more of them, or too much is on its way.
+    /// The event of the caller may send no more of them, it is too deep, or too much is on its way.
     pub fn send_event(
         &self,
         target: Arc<dyn Target>,
         kind: EventKind,
         call: u32,
     ) -> Result<(), Failure> {
-        let (context, event) = {
-            let calls = self.calls.borrow();
-            let Some(begun) = calls.get(&call) else {
-                return Ok(());
-            };
-            (begun.context, begun.event)
+        if let Some((context, event)) = self.outgoing(kind, call)? {
+            self.leaves_later(context, Outgoing::Event(target, event));
+        }
+        Ok(())
+    }
+
+    /// As `send_event`, to the result of a call that has none yet.
+    ///
+    /// # Errors
+    /// As `send_event`.
+    pub fn send_pipelined(
+        &self,
+        to: Reservation,
+        kind: EventKind,
+        call: u32,
+    ) -> Result<(), Failure> {
+        if let Some((context, outgoing)) = self.outgoing(kind, call)? {
+            self.send_later(context, move |durable| match durable {
+                Ok(()) => to.send(outgoing),
+                Err(failure) => outgoing.reply.send(Err(failure)),
+            });
+        }
+        Ok(())
+    }
+
+    /// The event of `call`, paid for, and the context whose writes it waits for. `None`: no such call.
+    fn outgoing(&self, kind: EventKind, call: u32) -> Result<Option<(u32, Event)>, Failure> {
+        let outgoing = self.paid_for(kind, call);
+        if outgoing.is_err() {
+            self.calls.borrow_mut().remove(&call);
+        }
+        outgoing
+    }
+
+    fn paid_for(&self, kind: EventKind, call: u32) -> Result<Option<(u32, Event)>, Failure> {
+        let mut calls = self.calls.borrow_mut();
+        let Some(begun) = calls.get_mut(&call) else {
+            return Ok(None);
         };
-        if let Some(state) = self.events.borrow_mut().get_mut(&event) {
+        let mut above = None;
+        if let Some(state) = self.events.borrow_mut().get_mut(&begun.event) {
             if state
                 .limits
                 .sub_requests
                 .is_some_and(|max| state.sub_requests >= max)
             {
-                self.calls.borrow_mut().remove(&call);
                 return Err(Failure::error("Too many subrequests."));
             }
-            state.sub_requests += 1;
+            // To watch is not to ask for anything.
+            state.sub_requests += u64::from(!matches!(kind, EventKind::Watch));
+            above = state.link.clone();
         }
+        // Of no event: a constructor, and what it has started.
+        let depth = match begun.event {
+            0 => self
+                .with_object(begun.context, |object| object.born_depth)
+                .unwrap_or(0),
+            _ => 0,
+        };
+        let link = Link::below(above, depth).ok_or_else(|| Failure::error(TOO_DEEP))?;
         let charge = match self.send_budget.charge_event(kind.cost_bytes()) {
             Ok(charge) => charge,
             Err(OverBudget::Bytes) => {
-                self.calls.borrow_mut().remove(&call);
                 return Err(facetd_core::HostError::new("RangeError", TOO_MUCH).into());
             }
             Err(OverBudget::Events) => {
@@ -439,38 +592,37 @@ impl IsolateState {
                     call,
                     with: Completed::Outcome(Err(Failure::overloaded(TOO_MANY))),
                 });
-                return Ok(());
+                return Ok(None);
             }
         };
-        let mut outgoing = self.event_completing(kind, call);
-        outgoing.charge = Some(charge);
-        self.leaves_later(context, Outgoing::Event(target, outgoing));
-        Ok(())
-    }
-
-    fn event_completing(&self, kind: EventKind, call: u32) -> Event {
+        begun.stop = Some(Stop::Link(link.clone()));
         let mut event = Event::with_reply(kind, self.inbox.completing(call));
-        let abort = facetd_core::AbortSignal::default();
-        if let Some(begun) = self.calls.borrow_mut().get_mut(&call) {
-            begun.stop = Some(abort.clone());
-        }
-        event.abort = Some(abort);
+        event.link = Some(link);
+        event.charge = Some(charge);
         event.caller = Some(Caller {
             isolate: self.identity,
             call,
         });
-        event
+        Ok(Some((begun.context, event)))
     }
 
-    /// The outcome of `event`, to be sent when the turn is over.
-    pub fn answer(&self, event: u32, outcome: Outcome) {
+    /// The outcome of `event`, to be sent when the turn is over. True: calls were pipelined on the result.
+    pub fn answer(&self, event: u32, outcome: Outcome) -> bool {
         let reply = match self.events.borrow_mut().get_mut(&event) {
-            Some(state) => state.reply.take().map(|reply| (state.context, reply)),
+            Some(state) => state.reply.take().map(|reply| {
+                let pipelined = match (&state.link, &outcome) {
+                    (Some(link), Ok(Answer::Value(_))) => link.answer(),
+                    _ => false,
+                };
+                (state.context, reply, pipelined)
+            }),
             None => None,
         };
-        if let Some((context, reply)) = reply {
-            self.leaves_later(context, Outgoing::Answer(reply, outcome));
-        }
+        let Some((context, reply, pipelined)) = reply else {
+            return false;
+        };
+        self.leaves_later(context, Outgoing::Answer(reply, outcome));
+        pipelined
     }
 
     /// The event, and everything it started, is over. A stateless context ends with it.
@@ -478,17 +630,10 @@ impl IsolateState {
         let Some(ended) = self.events.borrow_mut().remove(&event) else {
             return;
         };
-        let mut contexts = self.contexts.borrow_mut();
-        if let Some(context) = contexts.get_mut(&ended.context) {
-            match &mut context.object {
-                Some(object) => object.add_busy(-1),
-                // An exported function's event runs in the context of the event that exported it.
-                None if ended.context == event => {
-                    contexts.remove(&event);
-                    self.drop_sockets(event);
-                }
-                None => {}
-            }
+        let of_object = self.with_object(ended.context, |object| object.add_busy(-1));
+        // An exported function's event runs in the context of the event that exported it.
+        if of_object.is_none() && ended.context == event {
+            self.end_context(event);
         }
         // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
         self.send_later(0, move |_| drop(ended.keep));

@@ -1,8 +1,6 @@
 //! The one envelope for everything that reaches user code.
 
-use crate::{
-    AbortSignal, Body, BodyStream, Charge, ClassPort, Failure, Received, SocketEnd, Target,
-};
+use crate::{Body, BodyStream, Charge, ClassPort, Failure, Link, Received, SocketEnd, Target};
 use std::fmt;
 use std::sync::{Arc, Mutex};
 
@@ -78,6 +76,8 @@ pub enum EventKind {
         path: Vec<String>,
         args: Option<Payload>,
     },
+    /// Answered once the target is broken, with what calls get from then on. No user code sees it.
+    Watch,
     /// What came through a WebSocket that was accepted here.
     Socket(Received),
     /// An alarm is due.
@@ -113,7 +113,7 @@ impl EventKind {
             }
             Self::FacetDue { name } => name.len(),
             Self::Scheduled(scheduled) => scheduled.cron.len(),
-            Self::Socket(_) | Self::Alarm(_) | Self::Test | Self::Describe => 0,
+            Self::Watch | Self::Socket(_) | Self::Alarm(_) | Self::Test | Self::Describe => 0,
         };
         ITSELF + content
     }
@@ -245,8 +245,8 @@ pub struct Caller {
 pub struct Event {
     pub kind: EventKind,
     pub reply: Reply,
-    /// Set when the one who asked may go away before the answer.
-    pub abort: Option<AbortSignal>,
+    /// The record it shares with who asked, if that is user code or may go away before the answer.
+    pub link: Option<Link>,
     /// What the sender pays for it until it is delivered.
     pub charge: Option<Charge>,
     /// `None`: not sent by user code.
@@ -262,7 +262,7 @@ impl Event {
         Self {
             kind,
             reply,
-            abort: None,
+            link: None,
             charge: None,
             caller: None,
         }

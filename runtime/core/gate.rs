@@ -108,6 +108,22 @@ impl<T> InputGate<T> {
             .collect()
     }
 
+    /// From the outermost in.
+    pub fn open_sections(&self) -> &[SectionId] {
+        &self.open_sections
+    }
+
+    /// What waits to be let in, in order.
+    pub fn waiting(&self) -> impl Iterator<Item = &T> {
+        self.waiting.iter().map(|waiting| &waiting.item)
+    }
+
+    /// Takes out what would wait in vain.
+    pub fn withdraw(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
+        let at = self.waiting.iter().position(|w| is_it(&w.item))?;
+        self.waiting.remove(at).map(|waiting| waiting.item)
+    }
+
     pub fn is_locked(&self) -> bool {
         !self.open_sections.is_empty()
     }
@@ -174,6 +190,26 @@ mod tests {
             "and the newcomer"
         );
         assert_eq!(gate.offer(None, 5), Some(5), "open again");
+    }
+
+    #[test]
+    fn what_waits_in_vain_can_be_withdrawn() {
+        let mut gate = InputGate::default();
+        let section = entered(&mut gate, None);
+        assert_eq!(gate.open_sections(), [section], "one is open");
+        for item in [1, 2, 3] {
+            assert_eq!(gate.offer(None, item), None, "it waits");
+        }
+        assert_eq!(gate.withdraw(|item| *item == 2), Some(2), "it was there");
+        assert_eq!(gate.withdraw(|item| *item == 2), None, "it is gone");
+        assert!(gate.waiting().eq(&[1, 3]), "the others are in order");
+        gate.leave(section);
+        assert_eq!(gate.next_ready(), Some(Ready::Deliver(1)), "first come");
+        assert_eq!(
+            gate.next_ready(),
+            Some(Ready::Deliver(3)),
+            "and nobody misses it"
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod gate;
 mod ids;
 mod inbox;
 mod limits;
+mod link;
 mod mailbox;
 mod output_gate;
 mod ports;
@@ -38,9 +39,8 @@ pub use limits::{
     FACET_NAME_BYTES_MAX, Limits, MailboxLimits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
     SOCKET_MESSAGE_BYTES_MAX,
 };
-pub use mailbox::{
-    AbortSignal, Completed, EventTarget, Message, Module, ModuleSource, WorkerBundle,
-};
+pub use link::{CALL_DEPTH_MAX, Link, Reservation};
+pub use mailbox::{Completed, EventTarget, Message, Module, ModuleSource, WorkerBundle};
 pub use output_gate::OutputGate;
 pub use ports::{
     Binding, ClassPort, CodeSlot, FacetLookup, FacetStart, Listed, LoadedWorker, LoaderPort,

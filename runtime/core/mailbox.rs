@@ -1,13 +1,12 @@
 //! What one isolate is told by the rest of the process, and how.
 
 use crate::{
-    Binding, CensusRequest, Event, Failure, Limits, LogSink, NamespacePort, ObjectPort, Outcome,
-    Payload, SectionId, Target, WorkerPort,
+    Binding, CensusRequest, Event, Failure, Limits, Link, LogSink, NamespacePort, ObjectPort,
+    Outcome, Payload, SectionId, Target, WorkerPort,
 };
 use std::any::Any;
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 #[allow(
     clippy::large_enum_variant,
@@ -30,6 +29,14 @@ pub enum Message {
     Cancelled { event: u32 },
     /// The event has used up its wall time.
     TimedOut { event: u32 },
+    /// Say so once nothing happens in `event` but that it waits for `on`, a call it made.
+    Ask {
+        event: u32,
+        on: Link,
+        tell: Box<dyn FnOnce() + Send>,
+    },
+    /// An answer to that has come.
+    Told,
     /// Throw this object out of memory.
     AbortObject { object: u64, failure: Failure },
     /// Nobody refers to this exported function or `RpcTarget` any more.
@@ -111,47 +118,4 @@ pub struct WorkerBundle {
     pub log: Arc<dyn LogSink>,
     /// Told once, when the modules have been evaluated or have failed.
     pub started: Box<dyn FnOnce(Result<(), Failure>) + Send>,
-}
-
-/// Tells one side that the other went away.
-#[derive(Clone, Default)]
-pub struct AbortSignal(Arc<Aborted>);
-
-#[derive(Default)]
-struct Aborted {
-    flag: AtomicBool,
-    tell: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-}
-
-impl std::fmt::Debug for AbortSignal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "AbortSignal({})", self.is_aborted())
-    }
-}
-
-impl AbortSignal {
-    pub fn abort(&self) {
-        self.0.flag.store(true, Ordering::Release);
-        let tell = self
-            .0
-            .tell
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(tell) = tell {
-            tell();
-        }
-    }
-
-    pub fn is_aborted(&self) -> bool {
-        self.0.flag.load(Ordering::Acquire)
-    }
-
-    /// Calls `tell` when aborted, at once if it already is. The last caller wins.
-    pub fn on_abort(&self, tell: impl FnOnce() + Send + 'static) {
-        *self.0.tell.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::new(tell));
-        if self.is_aborted() {
-            self.abort();
-        }
-    }
 }

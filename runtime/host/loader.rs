@@ -226,6 +226,7 @@ pub(crate) fn flags_of(compatibility: &Compatibility) -> std::collections::BTree
         "enhanced_error_serialization",
         "global_navigator",
         "nodejs_compat",
+        "rpc_params_dup_stubs",
         "service_binding_extra_handlers",
         "web_socket_auto_reply_to_close",
         "websocket_close_reason_byte_limit",

@@ -122,7 +122,7 @@ impl Target for Network {
         let Event {
             kind,
             reply,
-            abort,
+            link,
             charge,
             caller: _,
         } = event;
@@ -142,9 +142,9 @@ impl Target for Network {
             reply.send(fetch(client, egress, request, upgrade).await);
             drop(charge);
         });
-        if let Some(abort) = abort {
+        if let Some(link) = link {
             let task = task.abort_handle();
-            abort.on_abort(move || task.abort());
+            link.on_abort(move || task.abort());
         }
     }
 

@@ -194,7 +194,7 @@ impl IsolateHandle {
                 let Event {
                     kind,
                     reply,
-                    abort,
+                    link,
                     charge,
                     caller,
                 } = event;
@@ -206,7 +206,7 @@ impl IsolateHandle {
                 let event = Event {
                     kind,
                     reply: self.0.track(object, reply),
-                    abort,
+                    link,
                     charge,
                     caller,
                 };

@@ -181,6 +181,7 @@ pub(crate) fn deliver<'s>(
                 Received::Lost => arguments.push(number(scope, LOST)),
             }
         }
+        EventKind::Watch => return Err(Failure::internal()), // kept in Rust
         EventKind::Alarm(_) => arguments.push(number(scope, ALARM)),
         EventKind::FacetDue { name } => {
             arguments.push(number(scope, FACET_DUE));

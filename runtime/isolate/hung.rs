@@ -4,7 +4,7 @@
 //! as long as one of those that ran when it got stuck goes on, it may be answered. Whoever itself waits for a stuck
 //! event goes nowhere, even if it has set a timer not to wait for ever. Objects do not count: they have no end.
 
-use facetd_rpc::{Call, EventState, IsolateState};
+use facetd_rpc::{EventState, IsolateState};
 use std::collections::{HashMap, HashSet};
 
 /// The events that are to be failed now. Notes with those that are stuck whom they wait for.
@@ -15,9 +15,12 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     let stateless = |context: u32| contexts.get(&context).is_some_and(|c| c.object.is_none());
     let is_waiting = |event: &EventState| event.reply.is_some() && stateless(event.context);
     // Asked whenever there is nothing to do: mostly, all of them wait for a call of their own.
+    let asking: HashSet<u32> = calls
+        .values()
+        .flat_map(|call| [call.context, call.event])
+        .collect();
     let all_wait_for_calls = events.iter().all(|(number, event)| {
-        let own = |call: &Call| call.context == event.context || call.event == *number;
-        !is_waiting(event) || calls.values().any(own)
+        !is_waiting(event) || asking.contains(&event.context) || asking.contains(number)
     });
     if all_wait_for_calls {
         for event in events.values_mut() {
@@ -41,7 +44,7 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     let mut called_for: HashSet<u32> = calls.values().map(|call| call.event).collect();
     called_for.extend(calls_of.keys());
     // Somebody may call back, or a message may come.
-    let mut reachable: HashSet<u32> = state.exports.borrow().values().copied().collect();
+    let mut reachable: HashSet<u32> = state.exports.borrow().values().map(|e| e.context).collect();
     reachable.extend(state.sockets.borrow().values().map(|socket| socket.context));
 
     let mut stuck: HashSet<u32> = HashSet::new();
@@ -106,12 +109,12 @@ fn goes_on(calls: &[(u32, bool)], blocked: &HashSet<u32>) -> bool {
 mod tests {
     use super::*;
     use facetd_core::{Caller, Inbox, Limits, Reply};
-    use facetd_rpc::Context;
+    use facetd_rpc::{Context, Exported};
 
     /// A stateless event and its context, which have the same number.
     fn event(state: &IsolateState, caller: Option<u32>) -> u32 {
         let number = state.next_id();
-        let context = Context { object: None };
+        let context = Context::default();
         state.contexts.borrow_mut().insert(number, context);
         let event = EventState {
             context: number,
@@ -129,6 +132,7 @@ mod tests {
             }),
             stuck_while: None,
             charge: None,
+            link: None,
         };
         state.events.borrow_mut().insert(number, event);
         number
@@ -198,7 +202,11 @@ mod tests {
     fn who_can_be_called_back_is_not_hung() {
         let state = state();
         let stuck = event(&state, None);
-        state.exports.borrow_mut().insert(1, stuck);
+        let exported = Exported {
+            context: stuck,
+            section: None,
+        };
+        state.exports.borrow_mut().insert(1, exported);
         assert_eq!(hung_events(&state), NONE);
     }
 }

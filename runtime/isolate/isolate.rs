@@ -3,18 +3,20 @@
 use crate::allocator;
 use crate::blobs::Blobs;
 use crate::control::{Control, IsolateHandle, Killed};
+use crate::cycles::Cycles;
 use crate::extensions::extensions;
 use crate::hung::hung_events;
 use crate::memory;
 use crate::modules::{ModuleMap, import_dynamically, import_with_phase, no_import_meta};
 use crate::objects::Holder;
 use crate::spin::Spin;
+use crate::stack::without_our_frames;
 use crate::turn::{Payer, TurnClock};
 use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 use deno_web::BlobStoreTrait;
 use facetd_core::{Binding, Failure, Inbox, Limits, Message, Messages, WorkerBundle};
-use facetd_rpc::{Handle, IsolateState, deserialize};
+use facetd_rpc::{Handle, IsolateState, Watched, deserialize};
 use facetd_storage::Databases;
 use facetd_store::CommitLog;
 use std::future::poll_fn;
@@ -78,6 +80,7 @@ pub(crate) struct Isolate {
     pub(crate) clock: TurnClock,
     /// Why the modules did not start: what every event gets.
     pub(crate) start_failure: Option<Failure>,
+    pub(crate) cycles: Cycles,
     /// Why the last object was reset, for whoever was constructing it.
     pub(crate) last_reset: Option<Failure>,
     /// Set once it has objects, unless it runs loaded code.
@@ -140,6 +143,7 @@ impl Isolate {
         });
         let memory = memory::watch(runtime.v8_isolate(), control.clone(), options.memory_mb);
         let v8 = runtime.v8_isolate();
+        v8.set_prepare_stack_trace_callback(without_our_frames);
         v8.set_host_import_module_dynamically_callback(import_dynamically);
         v8.set_host_import_module_with_phase_dynamically_callback(import_with_phase);
         v8.set_host_initialize_import_meta_object_callback(no_import_meta);
@@ -157,6 +161,7 @@ impl Isolate {
             log: options.log,
             clock: TurnClock::default(),
             start_failure: None,
+            cycles: Cycles::default(),
             last_reset: None,
             holder: None,
             builtins,
@@ -230,6 +235,9 @@ impl Isolate {
                 if matches!(polled, Handled::Some) || spin.look(|| messages.is_filled()) {
                     continue; // there may be more
                 }
+                if idle && self.settle_cycles() {
+                    continue;
+                }
                 if idle {
                     self.fail_hung_events();
                     debug_assert_eq!(self.left_over(), None, "an event takes all it had along");
@@ -292,6 +300,9 @@ impl Isolate {
             } => self.handle_event(target, event, limits, keep),
             Message::Completed { call, with } => self.handle_completed(call, with),
             Message::Cancelled { event } => {
+                if self.state.watchers.borrow_mut().remove(&event).is_some() {
+                    return; // its reply, dropped, says so to nobody
+                }
                 let cancel = self.state.callbacks().cancel.clone();
                 let by_code = {
                     let events = self.state.events.borrow();
@@ -322,17 +333,18 @@ impl Isolate {
                     self.state.flush_outbox();
                 }
             }
+            Message::Ask { event, on, tell } => self.ask(event, on, tell),
+            Message::Told => {} // looked at when nothing else is to be done
             Message::AbortObject { object, failure } => {
                 let context = self.state.objects.borrow().get(&object).copied();
-                if let Some(context) = context {
-                    self.reset_object(context, failure, true);
+                match context {
+                    Some(context) => self.reset_object(context, failure, true),
+                    // It is asleep, and may be watched all the same.
+                    None => self.state.tell_watchers(Watched::Object(object), &failure),
                 }
             }
             Message::ReleaseExport { export } => {
-                let home = self.state.exports.borrow_mut().remove(&export);
-                if let Some(home) = home {
-                    self.state.with_object(home, |object| object.add_busy(-1));
-                }
+                self.state.exports.borrow_mut().remove(&export);
                 let release = self.state.callbacks().release.clone();
                 self.call_with_number(&release, export);
             }
@@ -578,10 +590,13 @@ impl Isolate {
         self.state.objects.take();
         for (_, call) in self.state.calls.take() {
             if let Some(stop) = call.stop {
-                stop.abort();
+                stop.now();
             }
         }
         self.state.exports.take();
+        for (_, watcher) in self.state.watchers.take() {
+            watcher.reply.send(Err(failure.clone()));
+        }
         self.state.callbacks.take();
         self.state.worker.take();
         self.state.outbound.take();

@@ -8,6 +8,7 @@ mod allocator;
 mod blobs;
 mod census;
 mod control;
+mod cycles;
 mod descriptors;
 mod entry;
 mod extensions;
@@ -17,6 +18,7 @@ mod memory;
 mod modules;
 mod objects;
 mod spin;
+mod stack;
 mod turn;
 mod watchdog;
 

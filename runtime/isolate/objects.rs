@@ -9,17 +9,17 @@ use crate::turn::Payer;
 use deno_core::v8;
 use facetd_core::{
     ALARM_WALL_MS_MAX, CRON_WALL_MS_MAX, Charge, Completed, Event, EventKind, EventTarget, Failure,
-    InputGate, Limits, Message, ObjectPort, Payload, Ready,
+    InputGate, Limits, Link, Message, ObjectPort, Payload, Ready, Reply,
 };
-use facetd_rpc::{Context, EventState, Input, ObjectContext, Timer, Via};
+use facetd_rpc::{
+    Context, EventState, HOST_GONE, Input, ObjectContext, Stop, Timer, Via, Watched, Watcher,
+};
 use facetd_storage::Databases;
 use facetd_store::OpenOptions;
 use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
-
-const GONE: &str = "The execution context which hosts this callback is no longer running.";
 
 const OVERLOADED: &str =
     "Durable Object is overloaded. Too many objects are open at the same time.";
@@ -65,7 +65,7 @@ impl Isolate {
         let Event {
             kind,
             reply,
-            abort,
+            link,
             charge,
             caller,
         } = event;
@@ -76,21 +76,31 @@ impl Isolate {
             reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
             return;
         }
+        if matches!(kind, EventKind::Watch) {
+            self.watch(&target, reply, link, charge);
+            return;
+        }
         let number = self.state.next_id();
+        let mut section = None;
         let context = match &target {
             EventTarget::Entrypoint { .. } => {
                 self.state
                     .contexts
                     .borrow_mut()
-                    .insert(number, Context { object: None });
+                    .insert(number, Context::default());
                 number
             }
             EventTarget::Export(export) => {
-                let home = self.state.exports.borrow().get(export).copied();
-                match home.filter(|home| self.state.contexts.borrow().contains_key(home)) {
-                    Some(home) => home,
+                let exported = self.state.exports.borrow().get(export).copied();
+                let contexts = self.state.contexts.borrow();
+                match exported.filter(|exported| contexts.contains_key(&exported.context)) {
+                    Some(exported) => {
+                        section = exported.section;
+                        exported.context
+                    }
                     None => {
-                        reply.send(Err(Failure::error(GONE)));
+                        drop(contexts);
+                        reply.send(Err(Failure::error(HOST_GONE)));
                         return;
                     }
                 }
@@ -102,7 +112,7 @@ impl Isolate {
                     None => return, // ended meanwhile
                 }
             }
-            EventTarget::Object(port) => match self.object_context(port) {
+            EventTarget::Object(port) => match self.object_context(port, link.as_ref()) {
                 Ok(context) => context,
                 Err(failure) => {
                     reply.send(Err(failure));
@@ -135,6 +145,7 @@ impl Isolate {
         let known = EventState {
             context,
             reply: Some(reply),
+            link: link.clone(),
             limits,
             cpu_used_ns: 0,
             sub_requests: 0,
@@ -147,9 +158,8 @@ impl Isolate {
             charge,
         };
         self.state.events.borrow_mut().insert(number, known);
-        if let Some(abort) = abort {
-            let inbox = self.control.inbox.clone();
-            abort.on_abort(move || inbox.send(Message::Cancelled { event: number }));
+        if let Some(link) = link {
+            link.served_as(&self.control.inbox, number);
         }
         let via = match &target {
             EventTarget::Export(export) => Via::Export(*export),
@@ -161,7 +171,7 @@ impl Isolate {
                 self.state.with_object(context, |object| object.add_busy(1));
                 if let Some(input) = self.state.admit(
                     context,
-                    None,
+                    section,
                     Input::Event {
                         event: number,
                         kind,
@@ -171,6 +181,7 @@ impl Isolate {
                     self.run_input(context, input);
                 } else {
                     self.note_waiting(number);
+                    self.suspect(context, number);
                 }
                 self.run_ready(context);
             }
@@ -225,18 +236,58 @@ impl Isolate {
         }
     }
 
+    /// Keeps `reply` until the target is broken.
+    fn watch(
+        &mut self,
+        target: &EventTarget,
+        reply: Reply,
+        link: Option<Link>,
+        charge: Option<Charge>,
+    ) {
+        let (of, failure) = match target {
+            EventTarget::Object(port) => (Watched::Object(port.key()), port.failure()),
+            EventTarget::Export(export) => {
+                let exported = self.state.exports.borrow().get(export).copied();
+                let contexts = self.state.contexts.borrow();
+                match exported.filter(|exported| contexts.contains_key(&exported.context)) {
+                    Some(exported) => (Watched::Context(exported.context), None),
+                    None => (Watched::Isolate, Some(Failure::error(HOST_GONE))),
+                }
+            }
+            EventTarget::Entrypoint { .. } | EventTarget::Socket(_) => (Watched::Isolate, None),
+        };
+        if let Some(failure) = failure {
+            reply.send(Err(failure));
+            return;
+        }
+        let number = self.state.next_id();
+        let watcher = Watcher { of, reply, charge };
+        self.state.watchers.borrow_mut().insert(number, watcher);
+        if let Some(link) = link {
+            link.served_as(&self.control.inbox, number);
+        }
+    }
+
     /// The context of an object, which is constructed when it is not in memory.
-    fn object_context(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+    fn object_context(
+        &mut self,
+        port: &Arc<dyn ObjectPort>,
+        link: Option<&Link>,
+    ) -> Result<u32, Failure> {
         if let Some(failure) = port.failure() {
             return Err(failure); // sent before the end of this life, and only now delivered
         }
         if let Some(context) = self.state.objects.borrow().get(&port.key()) {
             return Ok(*context);
         }
-        self.construct(port)
+        self.construct(port, link)
     }
 
-    fn construct(&mut self, port: &Arc<dyn ObjectPort>) -> Result<u32, Failure> {
+    fn construct(
+        &mut self,
+        port: &Arc<dyn ObjectPort>,
+        link: Option<&Link>,
+    ) -> Result<u32, Failure> {
         if self.holder.is_none() && !self.state.dynamic.get() {
             self.holder = Some(Holder::new());
         }
@@ -284,13 +335,12 @@ impl Isolate {
             busy: 0,
             idle_since: None,
             was_pending: false,
+            born_depth: link.map_or(0, Link::depth),
         };
-        self.state.contexts.borrow_mut().insert(
-            context,
-            Context {
-                object: Some(object),
-            },
-        );
+        self.state
+            .contexts
+            .borrow_mut()
+            .insert(context, Context::of(object));
         self.state.objects.borrow_mut().insert(port.key(), context);
         self.control.objects.lock().insert(port.key(), port.clone());
         let made = self.turn(Payer::Event { event: 0, context }, |scope, state| {
@@ -389,6 +439,9 @@ impl Isolate {
         let Some(begun) = self.state.calls.borrow_mut().remove(&call) else {
             return;
         };
+        if let (Some(Stop::Link(link)), Completed::Outcome(outcome)) = (&begun.stop, &with) {
+            link.complete(outcome.as_ref().err());
+        }
         if self.is_over(begun.context) {
             return;
         }
@@ -463,15 +516,16 @@ impl Isolate {
             }
         }
         self.forget_object(context, &port);
+        self.state
+            .tell_watchers(Watched::Object(port.key()), &failure);
         self.last_reset = Some(failure);
     }
 
     fn forget_object(&mut self, context: u32, port: &Arc<dyn ObjectPort>) {
         self.state.give_up_calls(context);
-        self.state.contexts.borrow_mut().remove(&context);
+        self.state.end_context(context);
         self.state.objects.borrow_mut().remove(&port.key());
         self.control.objects.lock().remove(&port.key());
-        self.state.drop_sockets(context);
         self.databases.close(context);
         port.database_closed();
         let destroy = self.state.callbacks().destroy.clone();

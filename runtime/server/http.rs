@@ -7,8 +7,8 @@ use axum::response::Response;
 use axum::routing::get;
 use bytes::Bytes;
 use facetd_core::{
-    AbortSignal, Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest,
-    FetchResponse, Headers, Outcome, Reply, SocketEnd, Target,
+    Answer, Body, BodyError, BodyStream, Event, EventKind, Failure, FetchRequest, FetchResponse,
+    Headers, Link, Outcome, Reply, SocketEnd, Target,
 };
 use facetd_host::{Role, carry, derive_accept_key, now_ms, run_scheduled};
 use futures::StreamExt;
@@ -71,14 +71,14 @@ struct Served {
 
 /// Tells the worker that the client went away, unless it has had its answer.
 struct Disconnect {
-    abort: AbortSignal,
+    link: Link,
     answered: bool,
 }
 
 impl Drop for Disconnect {
     fn drop(&mut self) {
         if !self.answered {
-            self.abort.abort();
+            self.link.abort();
         }
     }
 }
@@ -91,13 +91,13 @@ async fn answer(State(served): State<Served>, mut request: Request) -> Response 
     };
     let (told, outcome) = oneshot::channel();
     let mut disconnect = Disconnect {
-        abort: AbortSignal::default(),
+        link: Link::default(),
         answered: false,
     };
     served.target.send(Event {
         kind: EventKind::Fetch(request),
         reply: Reply::new(move |outcome| drop(told.send(outcome))),
-        abort: Some(disconnect.abort.clone()),
+        link: Some(disconnect.link.clone()),
         charge: None,
         caller: None,
     });
