@@ -27,7 +27,6 @@ import {
 import {
   exportedValue,
   forgetExports,
-  handleOf,
   isStub,
   keepResult,
   kHandle,
@@ -572,7 +571,7 @@ function hasMembers(value) {
 /** It has to be awaited before one can look into it; a stub or a pipelined call need not, one goes on through it. */
 function isPromise(value) {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
-  return value[kHandle] === undefined && value[kPromise] === undefined && typeof value.then === "function";
+  return !isStub(value) && typeof value.then === "function";
 }
 
 /** Goes on from `value`, the member `path[at - 1]` of `self`. */
