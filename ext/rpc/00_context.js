@@ -30,6 +30,8 @@ export class Context {
   atEnd = [];
   /** Numbers of what it has passed out. @type {Set<number> | undefined} */
   exports = undefined;
+  /** Events that call what it has passed out. @type {Set<object> | undefined} */
+  guests = undefined;
 
   constructor(number, isObject) {
     this.number = number;

@@ -31,7 +31,7 @@ import { tracing } from "ext:facetd_rpc/35_tracing.js";
 
 const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
-const { SafeMap } = primordials;
+const { SafeMap, SafeSet } = primordials;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
 
 export class WorkerEntrypoint {
@@ -185,12 +185,37 @@ class Event {
     running.delete(this.number);
     // Nobody may read on: a client whose body is held is never let go.
     if (this.body !== undefined) core.tryClose(this.body);
-    if (this.owns) {
-      forgetExports(this.io.context);
-      this.io.context.end();
+    if (this.owns) this.#endContext();
+    else this.io.context.guests?.delete(this);
+    op_rpc_done(this.number);
+    this.leaveHome();
+  }
+
+  #endContext() {
+    const { context } = this.io;
+    forgetExports(context);
+    const { guests } = context;
+    context.guests = undefined;
+    context.end();
+    if (guests !== undefined) for (const guest of guests) guest.#expel();
+  }
+
+  /** The context it runs in has ended: nothing of it runs on. */
+  #expel() {
+    running.delete(this.number);
+    if (!this.answered) {
+      this.answered = true;
+      op_rpc_answer_error(this.number, new Error(HOST_GONE), false);
     }
     op_rpc_done(this.number);
-    this.home?.over();
+    this.leaveHome();
+  }
+
+  /** The event whose result it calls need not wait for it any longer. */
+  leaveHome() {
+    const { home } = this;
+    this.home = undefined;
+    home?.over();
   }
 
   respond(response) {
@@ -338,12 +363,13 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     const home = exported?.io;
     owns = home === undefined;
     io = { context: home?.context ?? new Context(context, false), event: number, section: home?.section ?? 0 };
-    lender = owns ? undefined : running.get(home.event);
+    lender = exported?.home;
   }
   const event = new Event(number, io, owns);
-  if (lender !== undefined && !io.context.isObject) {
+  if (targetKind === 2 && !owns && !io.context.isObject && io.context.alive) {
+    (io.context.guests ??= new SafeSet()).add(event);
     event.home = lender;
-    lender.enter();
+    lender?.enter();
   }
   running.set(number, event);
   const frame = frameOf(io);
@@ -408,6 +434,7 @@ function fetchEvent(event, targetKind, object, name, props, method, url, headers
 
 // ---- RPC
 
+const HOST_GONE = "The execution context which hosts this callback is no longer running.";
 const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "facetAlarm", "dup", "constructor"]);
 const RESERVED_TARGET = new Set(["dup", "constructor"]);
 
@@ -479,7 +506,7 @@ function rpcEvent(event, targetKind, object, name, props, path, args) {
   if (targetKind === 2) {
     const exported = exportedValue(name);
     if (exported === undefined || exported.io?.context.alive === false) {
-      throw new Error("The execution context which hosts this callback is no longer running.");
+      throw new Error(HOST_GONE);
     }
     settle(event, walk(exported.value, path, args, 0, exported.value), event.resolve);
     return;
@@ -588,6 +615,7 @@ export function destroy(number) {
 /** Called by Rust: whoever asked for the event has gone away. */
 export function cancel(number) {
   const event = running.get(number);
+  event?.leaveHome();
   if (event?.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
 }
 
