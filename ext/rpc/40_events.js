@@ -33,6 +33,7 @@ const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
 const { SafeMap, SafeSet } = primordials;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 
 export class WorkerEntrypoint {
   constructor(ctx, env) {
@@ -143,6 +144,11 @@ class Event {
   borrowed = [];
   /** The event whose result it calls, which is not over before this one is. */
   home = undefined;
+  /** What it is, for the log: the kind, and the name of the entry point. */
+  kind = 0;
+  name = null;
+  /** The path of an RPC call. @type {string[] | undefined} */
+  path = undefined;
   request = undefined;
   /** The resource of the request's body. */
   body = undefined;
@@ -287,9 +293,28 @@ class Event {
     const home = error instanceof NoEntrypoint;
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, !home);
-    if (!home) logError("Uncaught", error);
+    if (!home) logError(`Uncaught in ${this.#describe()}`, error);
+  }
+
+  /** `fails() of Counter 3f2a...`, `GET /path of default`. */
+  #describe() {
+    try {
+      const { context } = this.io;
+      let what = KINDS[this.kind] ?? "event";
+      if (this.path !== undefined) what = `${this.path.length === 0 ? "call" : this.path.join(".")}()`;
+      else if (this.request !== undefined) what = `${this.request.method} ${new URL(this.request.url).pathname}`;
+      const object = context.isObject ? objects.get(context.number) : undefined;
+      if (object === undefined) return `${what} of ${this.owns ? this.name ?? "default" : "a callback"}`;
+      const { id } = object.state;
+      return `${what} of ${object.className} ${id.name ?? id}`;
+    } catch {
+      return "an event";
+    }
   }
 }
+
+/** By the numbers of `run`. */
+const KINDS = ["fetch()", "a call", "test()", "exports", "a WebSocket message", "alarm()", "the start of a facet"];
 
 const INCORRECT_RESULT =
   "Incorrect type for Promise: the Promise did not resolve to 'Response'.";
@@ -377,6 +402,8 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
 }
 
 function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
+  event.kind = kind;
+  event.name = name;
   try {
     if (kind === 0) fetchEvent(event, targetKind, object, name, props, a, b, c, d, cf);
     else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
@@ -502,6 +529,7 @@ const NO_RPC =
   "The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module \"cloudflare:workers\".";
 
 function rpcEvent(event, targetKind, object, name, props, path, args) {
+  event.path = path;
   event.borrowed = takeArrived(event.io);
   if (targetKind === 2) {
     const exported = exportedValue(name);
@@ -582,7 +610,7 @@ export function construct(number, className, id, props) {
   }
   const context = new Context(number, true);
   const io = { context, event: 0, section: 0 };
-  const object = { io, instance: undefined, state: undefined };
+  const object = { io, className: className ?? "default", instance: undefined, state: undefined };
   objects.set(number, object);
   try {
     inFrame(frameOf(io), () => {

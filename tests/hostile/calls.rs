@@ -1,9 +1,11 @@
 //! Calls made of calls: pipelined without end, recursing, watching, taking what belongs to another request.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::house::House;
-use crate::harness::Request;
+use crate::harness::{Request, wait_for};
 
 #[test]
 fn a_flood_of_pipelined_calls_is_paid_for_by_its_sender() {
@@ -223,4 +225,21 @@ fn stubs_that_nobody_disposes_of_are_let_go_with_their_request() {
     );
     let left = house.post("/worker", &ask("count"));
     assert_eq!(left["ok"], json!(0), "and not longer: {left}");
+}
+
+#[test]
+fn the_log_says_whose_event_failed_and_where_without_our_own_frames() {
+    let house = House::new();
+    house.facet("throw new RangeError('find me');");
+    let mut log = String::new();
+    wait_for("it is in the log", Duration::from_secs(10), || {
+        log = house.server.stderr();
+        log.contains("find me")
+    });
+    assert!(
+        log.contains("Uncaught in run() of App main: RangeError: find me"),
+        "the event, the class and the object:\n{log}"
+    );
+    assert!(log.contains("app.js"), "the place in their code:\n{log}");
+    assert!(!log.contains("ext:"), "none of ours:\n{log}");
 }
