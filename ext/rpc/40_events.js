@@ -54,6 +54,7 @@ const { apply } = Reflect;
 // Their methods stay what they are, whatever user code does to Map and Set.
 const { SafeMap } = primordials;
 const { abortRequest } = core.loadExtScript("ext:deno_fetch/23_request.js");
+const { URL } = core.loadExtScript("ext:deno_web/00_url.js");
 
 function requireCtx(type, ctx) {
   if (typeof ctx !== "object" || ctx === null) {
@@ -186,6 +187,11 @@ class Event {
   answered = false;
   /** Stubs that came with the arguments: the caller's, lent until the answer. */
   borrowed = [];
+  /** What it is, for the log: the kind, and the name of the entry point. */
+  kind = 0;
+  name = null;
+  /** The path of an RPC call. @type {string[] | undefined} */
+  path = undefined;
   request = undefined;
   /** The resource of the request's body. */
   body = undefined;
@@ -272,7 +278,7 @@ class Event {
     running.delete(this.number);
     if (!this.owns) this.io.context.guests--;
     else if (this.io.context.guests > 0) endGuests(this.io.context);
-    this.host?.over();
+    this.leaveHost();
     // Nobody may read on: a client whose body is held is never let go.
     if (this.body !== undefined) core.tryClose(this.body);
     if (this.owns) {
@@ -280,6 +286,13 @@ class Event {
       this.io.context.end();
     }
     op_rpc_done(this.number);
+  }
+
+  /** The event whose function it calls need not wait for it any longer. */
+  leaveHost() {
+    const { host } = this;
+    this.host = undefined;
+    host?.over();
   }
 
   respond(response) {
@@ -354,9 +367,28 @@ class Event {
     const home = isNoEntrypoint(error);
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, remote && !home);
-    if (!home) logError("Uncaught", error);
+    if (!home) logError(`Uncaught in ${this.#describe()}`, error);
+  }
+
+  /** `fails() of Counter 3f2a...`, `GET /path of default`. */
+  #describe() {
+    try {
+      const { context } = this.io;
+      let what = KINDS[this.kind] ?? "event";
+      if (this.path !== undefined) what = `${this.path.length === 0 ? "call" : this.path.join(".")}()`;
+      else if (this.request !== undefined) what = `${this.request.method} ${new URL(this.request.url).pathname}`;
+      const object = context.isObject ? objects.get(context.number) : undefined;
+      if (object === undefined) return `${what} of ${this.owns ? this.name ?? "default" : "a callback"}`;
+      const { id } = object.state;
+      return `${what} of ${object.className} ${id.name ?? id}`;
+    } catch {
+      return "an event";
+    }
   }
 }
+
+/** By the numbers of `run`. */
+const KINDS = ["fetch()", "a call", "test()", "exports", "a WebSocket message", "alarm()", "the start of a facet", "scheduled()"];
 
 const WARN = 3;
 const INCORRECT_RESULT =
@@ -468,6 +500,8 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
 }
 
 function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
+  event.kind = kind;
+  event.name = name;
   try {
     if (kind === 0) fetchEvent(event, targetKind, object, name, props, a, b, c, d, cf);
     else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
@@ -526,6 +560,7 @@ function fetchEvent(event, targetKind, object, name, props, method, url, headers
 
 // ---- RPC
 
+const HOST_GONE = "The execution context which hosts this callback is no longer running.";
 const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "facetAlarm", "dup", "constructor"]);
 const RESERVED_TARGET = new Set(["dup", "constructor"]);
 
@@ -595,6 +630,7 @@ const NO_RPC =
   "The receiving Durable Object does not support RPC, because its class was not declared with `extends DurableObject`. In order to enable RPC, make sure your class extends the special class `DurableObject`, which can be imported from the module \"cloudflare:workers\".";
 
 function rpcEvent(event, targetKind, object, name, props, path, args) {
+  event.path = path;
   event.borrowed = takeArrived(event.io);
   if (targetKind === 2) {
     const exported = exportedValue(name);
@@ -676,7 +712,7 @@ export function construct(number, className, id, props) {
   const context = new Context(number, true);
   claimLanded(context);
   const io = { context, event: 0, section: 0 };
-  const object = { io, instance: undefined, state: undefined };
+  const object = { io, className: className ?? "default", instance: undefined, state: undefined };
   objects.set(number, object);
   try {
     inFrame(frameOf(io), () => {
@@ -718,6 +754,7 @@ export function cancel(number, byCode) {
   if (event === undefined) return;
   if (event.request !== undefined) inFrame(frameOf(event.io), abortRequest, undefined, event.request);
   if (byCode === 1) event.desert();
+  event.leaveHost();
 }
 
 // ---- boot

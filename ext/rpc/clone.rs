@@ -198,12 +198,7 @@ impl Serializer {
         if self.refusal.get() == Refusal::Noted
             && matches!(
                 tag,
-                TAG_FUNCTION
-                    | TAG_WRITABLE
-                    | TAG_OWNED
-                    | TAG_REQUEST
-                    | TAG_RESPONSE
-                    | TAG_STREAM
+                TAG_FUNCTION | TAG_WRITABLE | TAG_OWNED | TAG_REQUEST | TAG_RESPONSE | TAG_STREAM
             )
         {
             let taken = TakenFrom {

@@ -1,5 +1,6 @@
 //! Code that wants more than it was given.
 
+mod calls;
 mod escape;
 mod floods;
 pub mod house;
