@@ -29,8 +29,8 @@ import { fetchThrough } from "ext:facetd_rpc/20_fetch.js";
 
 const { apply } = Reflect;
 const { getAsyncContext } = core;
-// Its methods stay what they are, whatever user code does to WeakMap.
-const { SafeWeakMap } = primordials;
+// They stay what they are, whatever user code does to Object and WeakMap.
+const { ObjectHasOwn, SafeWeakMap } = primordials;
 const PATH_MAX = 64;
 const EXPORT_KIND = 4;
 const NO_PATH = [];
@@ -70,7 +70,8 @@ export function disposeAll(stubs) {
 /** Gives a result that is no stub itself a disposer for the `stubs` in it. */
 function disposable(value, stubs) {
   if (typeof value !== "object" || value === null) return value;
-  if (Object.getPrototypeOf(value) !== Object.prototype && handleOf(value) !== undefined) return value;
+  // Not `handleOf`: nobody's code runs yet, so the stub would say that it is another's.
+  if (ObjectHasOwn(value, kHandle)) return value;
   const dispose = stubs.length === 0 ? noop : () => disposeAll(stubs);
   return Object.defineProperty(value, Symbol.dispose, { value: dispose, configurable: true, writable: true });
 }

@@ -560,7 +560,6 @@ function fetchEvent(event, targetKind, object, name, props, method, url, headers
 
 // ---- RPC
 
-const HOST_GONE = "The execution context which hosts this callback is no longer running.";
 const RESERVED = new Set(["fetch", "connect", "alarm", "webSocketMessage", "webSocketClose", "webSocketError", "facetAlarm", "dup", "constructor"]);
 const RESERVED_TARGET = new Set(["dup", "constructor"]);
 
