@@ -192,6 +192,8 @@ impl Isolate {
     }
 
     fn commit(&mut self) {
+        // Resetting lets messages of the turn go: every gate that holds some is closed first.
+        let mut failed = Vec::new();
         for commit in self.databases.commit_turn() {
             let Some(port) = self.state.object_port(commit.context) else {
                 continue;
@@ -227,10 +229,12 @@ impl Isolate {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "a commit failed; the object is reset");
-                    let failure = Failure::error(error.js_message());
-                    self.reset_object(commit.context, failure, true);
+                    failed.push((commit.context, Failure::error(error.js_message())));
                 }
             }
+        }
+        for (context, failure) in failed {
+            self.reset_object(context, failure, true);
         }
     }
 }
