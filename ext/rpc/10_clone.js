@@ -252,7 +252,8 @@ class Owned {
 
 /** What to write in place of the result `value`. */
 export function ownedResult(value, noop) {
-  if (typeof value !== "object" || value === null || Object.getPrototypeOf(value) !== Object.prototype) return value;
+  if (typeof value !== "object" || value === null || core.isProxy(value)) return value;
+  if (ReflectGetPrototypeOf(value) !== ObjectPrototype) return value;
   const dispose = value[Symbol.dispose];
   return typeof dispose !== "function" || dispose === noop ? value : new Owned(value);
 }
@@ -605,6 +606,16 @@ export function nativeClassOf(error) {
   return "Error";
 }
 
+/** Errors inside what was thrown, of the outcome that was read last: they show where it arrived, as it does itself. */
+let framed = bareList();
+
+export function takeFramed() {
+  if (framed.length === 0) return undefined;
+  const taken = framed;
+  framed = bareList();
+  return taken;
+}
+
 /** `bare`: no stack of where it was unpacked, which says nothing about an error that is a value (and was not thrown). */
 export function unpackError(packed, bare) {
   // `Object.prototype` may be anything here.
@@ -621,7 +632,8 @@ export function unpackError(packed, bare) {
   if (Class === AggregateError) delete error.errors;
   define(error, "message", message, false);
   if (has("name")) define(error, "name", packed.name, true);
-  if (bare && !has("framed")) define(error, "stack", firstLineOf(error), false);
+  if (bare && has("framed")) framed[framed.length] = error;
+  else if (bare) define(error, "stack", firstLineOf(error), false);
   if (has("own")) {
     const { own } = packed;
     const keys = ObjectKeys(own);

@@ -2,7 +2,7 @@
 // API: https://developers.cloudflare.com/durable-objects/best-practices/error-handling/
 
 import { core } from "ext:core/mod.js";
-import { unpackError } from "ext:facetd_rpc/10_clone.js";
+import { takeFramed, unpackError } from "ext:facetd_rpc/10_clone.js";
 
 const { captureStackTrace } = Error;
 const { DOMException } = core.loadExtScript("ext:deno_web/01_dom_exception.js");
@@ -37,6 +37,7 @@ export function hostError(name, message, flags = 0, limit = undefined) {
  * finds their frames and the stack says where the call was made, at no cost to calls that succeed.
  */
 export function errorHere(make) {
+  const inside = takeFramed();
   let go;
   const soon = new Promise((resolve) => (go = resolve));
   // After the job by which whoever resolves a promise with this one attaches to it.
@@ -44,6 +45,7 @@ export function errorHere(make) {
   return soon.then(function fail() {
     const error = make();
     if (error instanceof Error && !(error instanceof DOMException)) captureStackTrace(error, fail);
+    if (inside !== undefined) for (let i = 0; i < inside.length; i++) captureStackTrace(inside[i], fail);
     throw error;
   });
 }

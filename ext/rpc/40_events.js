@@ -484,7 +484,8 @@ export function deliver(number, context, targetKind, name, props, kind, a, b, c,
     // An exported function runs in the context that exported it: a Durable Object's, or its event's.
     const home = exported?.io;
     owns = home === undefined;
-    if (!owns && !home.context.isObject) host = running.get(home.event);
+    // What was passed out in a result keeps its event, and so does a call of it; a call of what was lent does not.
+    if (!owns && !home.context.isObject) host = exported.home;
     io = { context: home?.context ?? new Context(context, false), event: number, section: home?.section ?? 0 };
   }
   claimLanded(io.context);

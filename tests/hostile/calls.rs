@@ -145,7 +145,7 @@ fn a_promise_of_another_request_cannot_be_pipelined_on() {
               theirs = secret();
               return (await theirs).read();
             }
-            for (let i = 0; i < 1000 && theirs === undefined; i++) await scheduler.wait(5);
+            for (let i = 0; i < 1000 && open === undefined; i++) await scheduler.wait(5);
             const tried = await theirs.read().then((x) => x, (e) => e.message);
             open();
             return tried;
