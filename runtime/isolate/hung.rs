@@ -4,6 +4,7 @@
 //! as long as one of those that ran when it got stuck goes on, it may be answered. Whoever itself waits for a stuck
 //! event goes nowhere, even if it has set a timer not to wait for ever. Objects do not count: they have no end.
 
+use facetd_core::Table;
 use facetd_rpc::{EventState, IsolateState};
 use std::collections::{HashMap, HashSet};
 
@@ -15,12 +16,14 @@ pub(crate) fn hung_events(state: &IsolateState) -> Vec<u32> {
     let stateless = |context: u32| contexts.get(&context).is_some_and(|c| c.object.is_none());
     let is_waiting = |event: &EventState| event.reply.is_some() && stateless(event.context);
     // Asked whenever there is nothing to do: mostly, all of them wait for a call of their own.
-    let asking: HashSet<u32> = calls
-        .values()
-        .flat_map(|call| [call.context, call.event])
-        .collect();
+    let mut asking: Table<u32, ()> = Table::default();
+    asking.reserve(2 * calls.len());
+    for call in calls.values() {
+        asking.insert(call.context, ());
+        asking.insert(call.event, ());
+    }
     let all_wait_for_calls = events.iter().all(|(number, event)| {
-        !is_waiting(event) || asking.contains(&event.context) || asking.contains(number)
+        asking.contains_key(&event.context) || asking.contains_key(number) || !is_waiting(event)
     });
     if all_wait_for_calls {
         for event in events.values_mut() {
