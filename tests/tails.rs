@@ -231,8 +231,7 @@ fn a_tail_that_does_harm_changes_nothing_for_the_traced_worker() {
         "tail() { return new Promise(() => {}); }",
         "get tail() { throw new Error('no'); }",
         "notail() {}",
-        // Each of these is an event of its own, which it is told of in turn.
-        "async tail() { await this.env.SELF.seen(); await this.env.SELF.seen(); }",
+        "async tail() { await this.env.SELF.seen(); throw 1; }",
     ] {
         let watch = format!(
             r#"import {{ WorkerEntrypoint }} from "cloudflare:workers";
@@ -252,6 +251,30 @@ fn a_tail_that_does_harm_changes_nothing_for_the_traced_worker() {
         assert_eq!(server.get("/hello").text(), "hello", "{handler}");
         assert_eq!(server.sigterm(), Some(0), "{handler}: {}", server.stderr());
     }
+}
+
+#[test]
+fn what_a_tail_causes_is_told_to_no_tail() {
+    let (_projects, server) = serve(
+        r#"import { WorkerEntrypoint } from "cloudflare:workers";
+        let [told, pings] = [0, 0];
+        export default class extends WorkerEntrypoint {
+          async tail([item]) {
+            if (item.event.rpcMethod === "ping") pings++;
+            await this.env.SELF.ping();
+            await this.env.SELF.ping();
+            told++;
+          }
+          ping() {}
+          seen() { return { told, pings }; }
+        }"#,
+    );
+    let mut seen = Value::Null;
+    wait_for("it was told often", SOON, || {
+        seen = server.get_json("/seen");
+        seen["told"].as_u64().is_some_and(|told| told >= 20)
+    });
+    assert_eq!(seen["pings"], 0, "it would never end: {seen}");
 }
 
 #[test]

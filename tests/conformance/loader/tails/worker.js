@@ -14,6 +14,7 @@ export class Failing extends WorkerEntrypoint { tail() { throw new Error("a tail
 export class Pending extends WorkerEntrypoint { tail() { return new Promise(() => {}); } }
 export class Without extends WorkerEntrypoint {}
 export class Runner extends DurableObject {
+  tail(events, ...more) { tailed.push(...events); calls.push(["object", this.ctx.id.name, ...more.map(show)]); }
   async facet(code, method) {
     const facet = this.ctx.facets.get(crypto.randomUUID(), () => ({ class: this.env.LOADER.load({ ...code, tails: [this.ctx.exports.Tail] }).getDurableObjectClass("Obj"), id: "facet" }));
     return caught(() => facet[method](1));
@@ -123,6 +124,8 @@ const probes = {
     return [result, tailed.map((item) => item.outcome)];
   },
   handlerArguments: async (context) => { calls = []; await traced(context, (w) => w.getEntrypoint("Ep").ok()); return calls; },
+  objectTail: async (context) => { calls = []; const [r] = await traced(context, (w) => w.getEntrypoint("Ep").ok(), { tails: [context.env.RUNNER.getByName("t")] }); return [r, calls]; },
+  callbackTail: ({ env, ctx }) => caught(() => env.LOADER.load(code({ tails: [ctx.exports.Tail, () => {}] })).getEntrypoint("Ep").ok()),
   noTails: (context) => traced(context, (w) => w.getEntrypoint("Ep").ok(), { tails: [context.ctx.exports.Tail] }).then(([r]) => r),
   dynamicTail: ({ env, ctx }) => caught(() => env.LOADER.load(code({ tails: [env.LOADER.load(code()).getEntrypoint()] })).getEntrypoint("Ep").ok()),
 };
