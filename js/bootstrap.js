@@ -8,6 +8,7 @@ import { callables, dataCloneError, describe, packThrown, release, revive } from
 import { reviveStored } from "ext:facetd_rpc/12_stored.js";
 import { boot, cancel, construct, deliver, destroy, logError, reportUncaught, tooLong } from "ext:facetd_rpc/40_events.js";
 import "ext:facetd_rpc/45_scheduled.js";
+import "ext:facetd_rpc/46_tail.js";
 import "ext:facetd_durable_object/00_durable_object.js";
 import "ext:facetd_loader/00_loader.js";
 import { makeConsole } from "ext:facetd_web/10_console.js";

@@ -21,6 +21,7 @@ mod npm;
 mod objects;
 mod scheduled;
 mod soak;
+mod tails;
 mod test_command;
 mod websockets;
 mod workers;

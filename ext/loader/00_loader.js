@@ -124,7 +124,7 @@ function checkCode(code) {
   if (compatibilityFlags !== undefined && !Array.isArray(compatibilityFlags)) {
     throw wrongField("compatibilityFlags", "WorkerCode", "Array");
   }
-  checkTails(code.tails);
+  const tails = tailHandles(code.tails);
   const flags = compatibilityFlags === undefined ? [] : Array.from(compatibilityFlags, String);
   const limits = limitsOf(code.limits, "WorkerCode");
   const outbound = outboundHandle(globalOutbound);
@@ -149,18 +149,19 @@ function checkCode(code) {
     );
   }
   const date = compatibilityDate === undefined ? null : String(compatibilityDate);
-  return [date, flags, normalName(String(mainModule)), flat, env, outbound, limits];
+  return [date, flags, normalName(String(mainModule)), flat, env, outbound, limits, tails];
 }
 
-function checkTails(tails) {
-  if (tails === undefined) return;
+function tailHandles(tails) {
+  if (tails === undefined) return [];
   if (!Array.isArray(tails)) throw wrongField("tails", "WorkerCode", "Array");
-  tails.forEach((tail, i) => {
-    if (handleOf(tail) === undefined || ours(tail, kIsClass) === true) {
+  return tails.map((tail, i) => {
+    const handle = handleOf(tail);
+    if (handle === undefined || ours(tail, kIsClass) === true) {
       throw new TypeError(`Incorrect type for array element ${i}: the provided value is not of type 'Fetcher'.`);
     }
+    return handle;
   });
-  // TODO(tails): nothing is sent to them yet; whoever wants to see a loaded worker's log notices.
 }
 
 function outboundHandle(outbound) {

@@ -3,7 +3,7 @@
 use deno_core::{cppgc, op2, v8};
 use deno_error::JsErrorBox;
 use facetd_core::{
-    CODE_BYTES_MAX, ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, Target,
+    CODE_BYTES_MAX, ENV_BYTES_MAX, Event, Failure, Limits, Module, ModuleSource, TAILS_MAX, Target,
     TargetKind, WorkerCode,
 };
 use facetd_rpc::{
@@ -156,6 +156,45 @@ fn throw<'s>(scope: &mut v8::PinScope<'s, '_>, class: &str, message: &str) {
     }
 }
 
+/// May a loaded worker be given `target`, as its outbound or a tail?
+fn may_be_given(target: &dyn Target) -> Result<(), JsErrorBox> {
+    match target.kind() {
+        TargetKind::Facet => {
+            let text = "Stubs pointing to Durable Object facets are not serializable.";
+            Err(JsErrorBox::new("DOMExceptionDataCloneError", text))
+        }
+        TargetKind::DynamicService => {
+            let text = "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.";
+            Err(JsErrorBox::new("DOMExceptionDataCloneError", text))
+        }
+        TargetKind::Service | TargetKind::Object | TargetKind::Export => Ok(()),
+    }
+}
+
+fn tails_from_js<'s>(
+    scope: &mut v8::PinScope<'s, '_>,
+    list: v8::Local<'s, v8::Array>,
+) -> Result<Vec<Arc<dyn Target>>, JsErrorBox> {
+    if list.length() > TAILS_MAX {
+        return Err(JsErrorBox::generic(format!(
+            "Dynamic Worker has {} tails, the limit is {TAILS_MAX}.",
+            list.length()
+        )));
+    }
+    let mut tails = Vec::new();
+    for at in 0..list.length() {
+        let handle = list
+            .get_index(scope, at)
+            .and_then(|value| deno_core::cppgc::try_unwrap_cppgc_object::<Handle>(scope, value));
+        // Each was looked at in JS.
+        let Some(handle) = handle else { continue };
+        let target = handle.target().map_err(JsErrorBox::from_err)?.clone();
+        may_be_given(&*target)?;
+        tails.push(target);
+    }
+    Ok(tails)
+}
+
 /// The checked code of a worker. Throws what is wrong with it.
 #[op2(reentrant)]
 #[allow(clippy::too_many_arguments, reason = "one per field of WorkerCode")]
@@ -169,20 +208,12 @@ fn op_loader_provide<'s>(
     env: v8::Local<'s, v8::Value>,
     #[cppgc] outbound: &Handle,
     limits: v8::Local<'s, v8::Array>,
+    tails: v8::Local<'s, v8::Array>,
 ) -> Result<(), JsErrorBox> {
     let isolate = isolate_of(scope);
     let outbound = outbound.target().map_err(JsErrorBox::from_err)?.clone();
-    match outbound.kind() {
-        TargetKind::Facet => {
-            let text = "Stubs pointing to Durable Object facets are not serializable.";
-            return Err(JsErrorBox::new("DOMExceptionDataCloneError", text));
-        }
-        TargetKind::DynamicService => {
-            let text = "Entrypoints to dynamically-loaded workers cannot be transferred to other Workers, because the system does not know how to reload this Worker from scratch. Instead, have the parent Worker expose an entrypoint which constructs the dynamic worker and forwards to it.";
-            return Err(JsErrorBox::new("DOMExceptionDataCloneError", text));
-        }
-        TargetKind::Service | TargetKind::Object | TargetKind::Export => {}
-    }
+    may_be_given(&*outbound)?;
+    let tails = tails_from_js(scope, tails)?;
     let mut compatibility_flags = Vec::new();
     for at in 0..flags.length() {
         let flag = flags
@@ -222,6 +253,7 @@ fn op_loader_provide<'s>(
         modules,
         env,
         outbound,
+        tails,
         limits,
     };
     let slot = slot.take_code_slot().map_err(JsErrorBox::from_err)?;

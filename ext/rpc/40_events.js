@@ -18,6 +18,7 @@ import {
   claimLanded,
   Context,
   currentContext,
+  currentIo,
   frameOf,
   inFrame,
   keepBusy,
@@ -112,10 +113,20 @@ export const hooks = {
   /** Set by `45_scheduled.js`: a cron trigger. `(event, name, props, time, cron)`; and gives stubs `scheduled()`. */
   scheduled: undefined,
   enableScheduled: undefined,
+  /** Set by `46_tail.js`: a trace item for a tail. `(event, object, name, props, item)`; and starts to trace. */
+  tail: undefined,
+  startTracing: undefined,
   /** Set by the websocket extension: the context of an accepted socket; what to do with what it receives. */
   contextOfSocket: undefined,
   receive: undefined,
 };
+
+/** What collects what tails are told: see `46_tail.js`. Nothing at all if the worker has none. */
+export let tracer;
+
+export function setTracer(made) {
+  tracer = made;
+}
 
 // ---- entry points
 
@@ -209,6 +220,7 @@ class Event {
     const settled = this.#stay(1);
     Promise.resolve(promise).then(settled, (error) => {
       logError("waitUntil", error);
+      tracer?.exception(this.io, error);
       settled();
     });
   }
@@ -250,6 +262,7 @@ class Event {
   desert() {
     if (this.answered || !this.owns) return;
     this.answered = true;
+    tracer?.canceled(this);
     disposeAll(this.borrowed);
     this.over();
   }
@@ -368,6 +381,8 @@ class Event {
     thrower.id = this.io.context.isObject ? objects.get(this.io.context.number)?.state.id : undefined;
     op_rpc_answer_error(this.number, home ? new Error(error.message) : error, remote && !home);
     if (!home) logError(`Uncaught in ${this.#describe()}`, error);
+    // A call that fails is its caller's to see.
+    if (this.path === undefined) tracer?.exception(this.io, error);
   }
 
   /** `fails() of Counter 3f2a...`, `GET /path of default`. */
@@ -388,7 +403,7 @@ class Event {
 }
 
 /** By the numbers of `run`. */
-const KINDS = ["fetch()", "a call", "test()", "exports", "a WebSocket message", "alarm()", "the start of a facet", "scheduled()"];
+const KINDS = ["fetch()", "a call", "test()", "exports", "a WebSocket message", "alarm()", "the start of a facet", "scheduled()", "tail()"];
 
 const WARN = 3;
 const INCORRECT_RESULT =
@@ -444,6 +459,7 @@ export function reportUncaught(error) {
     dispatching.event.stopImmediatePropagation();
   }
   logError("Uncaught", error);
+  tracer?.exception(currentIo(), error);
 }
 
 /** `Uncaught`, and what was thrown, which may refuse to be text. */
@@ -504,6 +520,7 @@ function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
   event.kind = kind;
   event.name = name;
   try {
+    if (tracer !== undefined) tracer.begin(event, kind, a, b, c, cf);
     if (kind === 0) fetchEvent(event, targetKind, object, name, props, a, b, c, d, cf);
     else if (kind === 1) rpcEvent(event, targetKind, object, name, props, a, b);
     else if (kind === 2) testEvent(event, name);
@@ -511,6 +528,7 @@ function run(event, targetKind, object, name, props, kind, a, b, c, d, cf) {
     else if (kind === 5) hooks.alarm(event, object);
     else if (kind === 6) hooks.facetDue(event, object, a);
     else if (kind === 7) hooks.scheduled(event, name, props, a, b);
+    else if (kind === 8) hooks.tail(event, targetKind, object, name, props, a);
     else event.respond(Response.json(describeExports()));
   } catch (error) {
     event.fail(error);
@@ -766,7 +784,7 @@ export function boot(phase, ...args) {
   else return bootExports(...args);
 }
 
-function bootEnv(bindings, env, namespaces, flags) {
+function bootEnv(bindings, env, namespaces, flags, isTraced) {
   worker.flags = new Set(flags);
   types.errorsKeepOwn = worker.flags.has("enhanced_error_serialization");
   types.paramsAreDuplicated = worker.flags.has("rpc_params_dup_stubs");
@@ -778,6 +796,7 @@ function bootEnv(bindings, env, namespaces, flags) {
   if (worker.flags.has("service_binding_extra_handlers")) hooks.enableScheduled();
   for (const [name, kind, value] of bindings) worker.env[name] = hooks.makeBinding(kind, value);
   for (const [name, handle] of namespaces) worker.namespaces.set(name, handle);
+  if (isTraced) hooks.startTracing();
 }
 
 /** Phase 2: the exports of the main module. Returns a complaint about one that cannot be served. */

@@ -10,7 +10,7 @@ import { kHandle, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError } from "ext:facetd_rpc/15_errors.js";
 import { Response } from "ext:facetd_rpc/20_fetch.js";
 import { Fetcher, ServiceStub } from "ext:facetd_rpc/30_stub.js";
-import { ExecutionContext, hooks, logError, lookup, worker } from "ext:facetd_rpc/40_events.js";
+import { ExecutionContext, hooks, logError, lookup, tracer, worker } from "ext:facetd_rpc/40_events.js";
 
 const kKey = Symbol("key");
 const noRetryOf = Symbol("noRetry");
@@ -48,17 +48,21 @@ hooks.scheduled = (event, name, props, time, cron) => {
   const failed = (where) => (error) => {
     ok = false;
     logError(where, error);
+    tracer?.exception(event.io, error);
   };
   // Everything that holds the event, wherever it was handed over, belongs to the run.
   event.hold = (promise) => {
     held.push(Promise.resolve(promise).then(() => {}, failed("waitUntil")));
   };
-  const answer = (outcome, noRetry) => event.respond(Response.json({ outcome, noRetry }));
+  const answer = (outcome, noRetry) => {
+    if (outcome !== "ok") tracer?.failed(event);
+    event.respond(Response.json({ outcome, noRetry }));
+  };
   const entry = lookup(name);
   const ctx = new ExecutionContext(event, props ?? {});
   const instance = typeof entry === "function" ? new entry(ctx, worker.env) : entry;
   if (typeof instance.scheduled !== "function") {
-    logError("Uncaught", new Error(NO_HANDLER));
+    failed("Uncaught")(new Error(NO_HANDLER));
     answer("exception", true);
     return;
   }

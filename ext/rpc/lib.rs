@@ -6,6 +6,7 @@ mod handle;
 mod ops;
 mod state;
 mod stored;
+mod traces;
 
 pub use body::{add_reader, take_body};
 pub use clone::{
@@ -17,6 +18,7 @@ pub use state::{
     Call, Callbacks, Context, EventState, Exported, HOST_GONE, Input, IsolateState, ObjectContext,
     OpenSocket, Stop, Timer, Via, Watched, Watcher,
 };
+pub use traces::Traces;
 
 use std::time::Duration;
 
@@ -62,6 +64,10 @@ deno_core::extension!(
         ops::op_object_reset,
         ops::op_isolate_abort,
         ops::op_log,
+        traces::op_trace_begin,
+        traces::op_trace_log,
+        traces::op_trace_exception,
+        traces::op_trace_outcome,
         ops::op_blob_bytes,
     ],
     esm = [
@@ -82,5 +88,6 @@ deno_core::extension!(
         "35_tracing.js",
         "40_events.js",
         "45_scheduled.js",
+        "46_tail.js",
     ],
 );

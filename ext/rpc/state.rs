@@ -6,6 +6,7 @@
 //! hostile, so a miss is a no-op or an error, never a panic.
 
 use crate::handle::SocketSlot;
+use crate::traces::Traces;
 use deno_core::v8;
 use facetd_core::{
     AlarmEvent, Answer, Caller, Charge, Completed, Entered, Event, EventKind, Failure, Inbox,
@@ -266,6 +267,8 @@ pub struct IsolateState {
     pub worker: RefCell<Option<Arc<dyn WorkerPort>>>,
     pub outbound: RefCell<Option<Arc<dyn Target>>>,
     pub log: RefCell<Option<Arc<dyn LogSink>>>,
+    /// `None`: the worker has no tails.
+    pub traces: RefCell<Option<Traces>>,
     pub dynamic: Cell<bool>,
     /// True while the top level of the modules runs: no I/O yet.
     pub starting: Cell<bool>,
@@ -299,6 +302,7 @@ impl IsolateState {
             worker: RefCell::default(),
             outbound: RefCell::default(),
             log: RefCell::default(),
+            traces: RefCell::default(),
             dynamic: Cell::new(false),
             starting: Cell::new(false),
             resets: RefCell::default(),
@@ -621,6 +625,9 @@ impl IsolateState {
         let Some((context, reply, pipelined)) = reply else {
             return false;
         };
+        if let Some(traces) = self.traces.borrow().as_ref() {
+            traces.answered(event, &outcome);
+        }
         self.leaves_later(context, Outgoing::Answer(reply, outcome));
         pipelined
     }
@@ -630,6 +637,11 @@ impl IsolateState {
         let Some(ended) = self.events.borrow_mut().remove(&event) else {
             return;
         };
+        if let Some(traces) = self.traces.borrow().as_ref() {
+            for (tail, told) in traces.ended(event, &ended, None) {
+                self.leaves_later(ended.context, Outgoing::Event(tail, told));
+            }
+        }
         let of_object = self.with_object(ended.context, |object| object.add_busy(-1));
         // An exported function's event runs in the context of the event that exported it.
         if of_object.is_none() && ended.context == event {
@@ -637,6 +649,19 @@ impl IsolateState {
         }
         // Whatever keeps the worker alive is let go when the turn is over, not under our feet.
         self.send_later(0, move |_| drop(ended.keep));
+    }
+
+    /// Nobody knows whether the event ever ends, or it has not by itself: its tails, if it has any, are told now. No gate
+    /// holds that: what failed is no secret.
+    pub fn trace_failed(&self, event: u32, failure: &Failure) {
+        if let (Some(traces), Some(state)) = (
+            self.traces.borrow().as_ref(),
+            self.events.borrow().get(&event),
+        ) {
+            for (tail, told) in traces.ended(event, state, Some(failure)) {
+                tail.send(told);
+            }
+        }
     }
 
     /// What to do with an input now: run it, or nothing because it waits.

@@ -2,7 +2,7 @@
 // API: https://developers.cloudflare.com/durable-objects/api/alarms/
 
 import { op_alarm_begin, op_alarm_end, op_gate_depth, op_gate_leave, op_log } from "ext:core/ops";
-import { hooks } from "ext:facetd_rpc/40_events.js";
+import { hooks, tracer } from "ext:facetd_rpc/40_events.js";
 import { types } from "ext:facetd_rpc/10_clone.js";
 import { enterSection } from "ext:facetd_storage/00_storage.js";
 
@@ -27,6 +27,7 @@ hooks.alarm = (event, { instance }) => {
     event.over();
     return;
   }
+  tracer?.alarm(event, due[0]);
   if (typeof instance.alarm !== "function") {
     op_log(WARN, NO_HANDLER);
     succeeded(event);

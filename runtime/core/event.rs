@@ -88,6 +88,9 @@ pub enum EventKind {
     },
     /// A cron trigger. Answered as a response with JSON, `{outcome, noRetry}`, when all that the handler started is over.
     Scheduled(ScheduledEvent),
+    /// An event of a worker that the receiver is a tail of is over: its trace item, as JSON of the sender's own. Nobody
+    /// waits for the answer.
+    Tail(Arc<str>),
     /// A `test(controller, env, ctx)` handler.
     Test,
     /// What the main module exports, answered as a response with JSON: `[{name, kind, test}]`.
@@ -113,6 +116,7 @@ impl EventKind {
             }
             Self::FacetDue { name } => name.len(),
             Self::Scheduled(scheduled) => scheduled.cron.len(),
+            Self::Tail(item) => item.len(),
             Self::Watch | Self::Socket(_) | Self::Alarm(_) | Self::Test | Self::Describe => 0,
         };
         ITSELF + content

@@ -37,7 +37,7 @@ pub use inbox::{Inbox, Messages};
 pub use limits::{
     ALARM_WALL_MS_MAX, CODE_BYTES_MAX, CRON_WALL_MS_MAX, ENV_BYTES_MAX, FACET_DEPTH_MAX,
     FACET_NAME_BYTES_MAX, Limits, MailboxLimits, OBJECT_NAME_BYTES_MAX, RPC_BYTES_MAX,
-    SOCKET_MESSAGE_BYTES_MAX,
+    SOCKET_MESSAGE_BYTES_MAX, TAILS_MAX, TRACE_BYTES_MAX, TRACE_LINES_MAX,
 };
 pub use link::{CALL_DEPTH_MAX, Link, Reservation};
 pub use mailbox::{Completed, EventTarget, Message, Module, ModuleSource, WorkerBundle};

@@ -6,6 +6,15 @@ pub const ALARM_WALL_MS_MAX: u64 = 15 * 60 * 1000;
 pub const WAIT_UNTIL_MS: u64 = 30_000;
 /// How long one run of a cron trigger may take. The platform's number.
 pub const CRON_WALL_MS_MAX: u64 = 15 * 60 * 1000;
+
+/// What tails are told of one event, in bytes of JSON: the rest of its log is left out, as on the platform.
+pub const TRACE_BYTES_MAX: usize = 256 << 10;
+
+/// Log lines and exceptions of one event that tails are told of.
+pub const TRACE_LINES_MAX: usize = 1024;
+
+/// Tails of one loaded worker.
+pub const TAILS_MAX: u32 = 16;
 /// Longest facet name, in UTF-8 bytes. The platform's number.
 pub const FACET_NAME_BYTES_MAX: usize = 256;
 /// Root object plus three levels of facets. The platform's number.

@@ -22,6 +22,7 @@ struct Call {
     parent: Option<Link>,
     /// 0: it came from outside.
     depth: u16,
+    is_of_tail: bool,
     aborted: AtomicBool,
     state: Mutex<State>,
 }
@@ -76,6 +77,7 @@ impl Default for Link {
         Self(Arc::new(Call {
             parent: None,
             depth: 0,
+            is_of_tail: false,
             aborted: AtomicBool::new(false),
             state: Mutex::default(),
         }))
@@ -109,14 +111,33 @@ impl Link {
     #[must_use]
     pub fn below(parent: Option<Link>, depth: u16) -> Option<Self> {
         let depth = 1 + parent.as_ref().map_or(depth, Link::depth);
+        let is_of_tail = parent.as_ref().is_some_and(Link::is_of_tail);
         (depth <= CALL_DEPTH_MAX).then(|| {
             Self(Arc::new(Call {
                 parent,
                 depth,
+                is_of_tail,
                 aborted: AtomicBool::new(false),
                 state: Mutex::default(),
             }))
         })
+    }
+
+    /// Of an event that tells a tail of another. No tail hears of it, nor of any call below: it would never end.
+    #[must_use]
+    pub fn of_tail() -> Self {
+        Self(Arc::new(Call {
+            parent: None,
+            depth: 1,
+            is_of_tail: true,
+            aborted: AtomicBool::new(false),
+            state: Mutex::default(),
+        }))
+    }
+
+    #[must_use]
+    pub fn is_of_tail(&self) -> bool {
+        self.0.is_of_tail
     }
 
     #[must_use]

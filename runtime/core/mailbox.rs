@@ -116,6 +116,8 @@ pub struct WorkerBundle {
     /// Code from a loader: its entry points cannot be passed on.
     pub dynamic: bool,
     pub log: Arc<dyn LogSink>,
+    /// Who is told of each event of this worker that is over.
+    pub tails: Vec<Arc<dyn Target>>,
     /// Told once, when the modules have been evaluated or have failed.
     pub started: Box<dyn FnOnce(Result<(), Failure>) + Send>,
 }

@@ -94,6 +94,7 @@ pub struct WorkerCode {
     pub modules: Vec<Module>,
     pub env: Option<Payload>,
     pub outbound: Arc<dyn Target>,
+    pub tails: Vec<Arc<dyn Target>>,
     pub limits: Limits,
 }
 

@@ -496,6 +496,7 @@ impl<'a> Builder<'a> {
                 .collect();
             let ours = own.clone();
             let modules = modules_of(&config);
+            let tail_slots = slots.clone();
             let network: Arc<dyn Target> = self.network.clone();
             let instances = usize::try_from(config.instances.unwrap_or(1)).unwrap_or(1);
             let make = Box::new(move |worker: &Arc<Worker>, instance: usize| WorkerBundle {
@@ -527,6 +528,7 @@ impl<'a> Builder<'a> {
                     worker: config.name.clone(),
                     dynamic: false,
                 }),
+                tails: tails_of(&config, &tail_slots),
                 started: Box::new(|_outcome| {}),
             });
             let worker =
@@ -616,6 +618,18 @@ impl<'a> Builder<'a> {
         }
         Ok(bindings)
     }
+}
+
+/// The workers that are told of what this one does. All of them are there when the first one starts.
+fn tails_of(config: &WorkerConfig, slots: &Slots) -> Vec<Arc<dyn Target>> {
+    let tail = |name: &String| {
+        let worker = Lazily {
+            slots: slots.clone(),
+            name: name.clone(),
+        };
+        worker.entrypoint(None, None, Limits::default())
+    };
+    config.tail_consumers.iter().map(tail).collect()
 }
 
 /// Another worker of the project, found by name once all of them are there.

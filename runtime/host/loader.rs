@@ -168,6 +168,7 @@ impl CodeSlot for Slot {
                 worker: worker.name.clone(),
                 dynamic: true,
             }),
+            tails: code.tails,
             started: Box::new(started),
         };
         worker.start(bundle);

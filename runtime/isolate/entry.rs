@@ -23,6 +23,7 @@ const SOCKET: u32 = 4;
 const ALARM: u32 = 5;
 const FACET_DUE: u32 = 6;
 const SCHEDULED: u32 = 7;
+const TAIL: u32 = 8;
 /// Of what came through a socket.
 const TEXT: u32 = 0;
 const BINARY: u32 = 1;
@@ -191,6 +192,10 @@ pub(crate) fn deliver<'s>(
             arguments.push(number(scope, SCHEDULED));
             arguments.push(v8::Number::new(scope, scheduled.time_ms).into());
             arguments.push(string(scope, &scheduled.cron));
+        }
+        EventKind::Tail(item) => {
+            arguments.push(number(scope, TAIL));
+            arguments.push(string(scope, &item));
         }
         EventKind::Test => arguments.push(number(scope, TEST)),
         EventKind::Describe => arguments.push(number(scope, DESCRIBE)),

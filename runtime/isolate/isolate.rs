@@ -16,7 +16,7 @@ use crate::watchdog;
 use deno_core::{JsRuntime, PollEventLoopOptions, RuntimeOptions, v8};
 use deno_web::BlobStoreTrait;
 use facetd_core::{Binding, Failure, Inbox, Limits, Message, Messages, WorkerBundle};
-use facetd_rpc::{Handle, IsolateState, Watched, deserialize};
+use facetd_rpc::{Handle, IsolateState, Traces, Watched, deserialize};
 use facetd_storage::Databases;
 use facetd_store::CommitLog;
 use std::future::poll_fn;
@@ -329,7 +329,9 @@ impl Isolate {
                         limit: Some(("EXCEEDED_WALL", limit, limit)),
                         ..facetd_core::HostError::new("Error", "Worker exceeded wall time limit.")
                     };
-                    self.state.answer(event, Err(error.into()));
+                    let failure = Failure::from(error);
+                    self.state.trace_failed(event, &failure);
+                    self.state.answer(event, Err(failure));
                     self.state.flush_outbox();
                 }
             }
@@ -424,7 +426,9 @@ impl Isolate {
                 remote: true,
                 ..facetd_core::HostError::new("Error", HUNG)
             };
-            self.state.answer(event, Err(error.into()));
+            let failure = Failure::from(error);
+            self.state.trace_failed(event, &failure);
+            self.state.answer(event, Err(failure));
         }
         self.state.flush_outbox();
     }
@@ -437,6 +441,13 @@ impl Isolate {
         *self.state.outbound.borrow_mut() = Some(bundle.outbound.clone());
         *self.state.log.borrow_mut() = Some(bundle.log.clone());
         self.state.dynamic.set(bundle.dynamic);
+        let is_traced = !bundle.tails.is_empty();
+        if is_traced {
+            // A loaded worker's name is its loader's business, as on the platform.
+            let script = (!bundle.dynamic).then(|| bundle.name.clone());
+            let traces = Traces::new(bundle.tails, script, bundle.dynamic, bundle.log.clone());
+            *self.state.traces.borrow_mut() = Some(traces);
+        }
         if bundle.dynamic {
             self.state.send_budget.set_guest();
         }
@@ -458,7 +469,17 @@ impl Isolate {
             let context = scope.get_current_context();
             context.set_allow_generation_from_strings(allow_eval);
             v8::tc_scope!(let scope, scope);
-            if boot_env(scope, state, bindings, env.as_ref(), namespaces, &flags).is_none() {
+            if boot_env(
+                scope,
+                state,
+                bindings,
+                env.as_ref(),
+                namespaces,
+                &flags,
+                is_traced,
+            )
+            .is_none()
+            {
                 return Err(start_error(scope));
             }
             let Some((module, promise)) = map.start(scope, &main) else {
@@ -580,6 +601,13 @@ impl Isolate {
             socket.end.vanish();
         }
         self.state.flush_outbox();
+        if let Some(traces) = self.state.traces.take() {
+            for (number, event) in self.state.events.borrow().iter() {
+                for (tail, told) in traces.ended(*number, event, Some(&failure)) {
+                    tail.send(told);
+                }
+            }
+        }
         for (_, event) in self.state.events.take() {
             if let Some(reply) = event.reply {
                 reply.send(Err(failure.clone()));
@@ -677,6 +705,7 @@ fn boot_env(
     env: Option<&facetd_core::Payload>,
     namespaces: Vec<(String, Arc<dyn facetd_core::NamespacePort>)>,
     flags: &std::collections::BTreeSet<String>,
+    is_traced: bool,
 ) -> Option<()> {
     let list = v8::Array::new(scope, 0);
     for (at, (name, binding)) in bindings.into_iter().enumerate() {
@@ -717,7 +746,14 @@ fn boot_env(
     boot.call(
         scope,
         this,
-        &[phase, list.into(), env, classes.into(), names.into()],
+        &[
+            phase,
+            list.into(),
+            env,
+            classes.into(),
+            names.into(),
+            v8::Boolean::new(scope, is_traced).into(),
+        ],
     )?;
     Some(())
 }

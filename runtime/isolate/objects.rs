@@ -128,7 +128,7 @@ impl Isolate {
         };
         let wall_ms_max = match kind {
             EventKind::Alarm(_) | EventKind::FacetDue { .. } => Some(ALARM_WALL_MS_MAX),
-            EventKind::Scheduled(_) => Some(CRON_WALL_MS_MAX),
+            EventKind::Scheduled(_) | EventKind::Tail(_) => Some(CRON_WALL_MS_MAX),
             _ => None,
         };
         if let Some(most) = wall_ms_max {
@@ -510,6 +510,7 @@ impl Isolate {
                 .collect()
         };
         for event in events {
+            self.state.trace_failed(event, &failure);
             let known = self.state.events.borrow_mut().remove(&event);
             if let Some(reply) = known.and_then(|known| known.reply) {
                 reply.send(Err(failure.clone()));
