@@ -113,7 +113,7 @@ export const hooks = {
   /** Set by `45_scheduled.js`: a cron trigger. `(event, name, props, time, cron)`; and gives stubs `scheduled()`. */
   scheduled: undefined,
   enableScheduled: undefined,
-  /** Set by `46_tail.js`: a trace item for a tail. `(event, object, name, props, item)`; and starts to trace. */
+  /** Set by `46_tail.js`: a trace item for a tail. `(event, targetKind, object, name, props, item)`; and starts to trace. */
   tail: undefined,
   startTracing: undefined,
   /** Set by the websocket extension: the context of an accepted socket; what to do with what it receives. */
