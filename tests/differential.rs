@@ -102,10 +102,16 @@ impl Drop for Workerd {
     }
 }
 
-fn serve(project: &Project, planted: &str) -> Server {
-    Server::of(project.path())
-        .arg("--durability")
-        .arg("relaxed")
+/// The first of `projects` answers HTTP.
+fn serve(projects: &[&Project], planted: &str) -> Server {
+    let (main, others) = projects.split_first().expect("at least one project");
+    let server = others
+        .iter()
+        .fold(Server::of(main.path()), |server, other| {
+            server.arg(other.path().display().to_string())
+        });
+    server
+        .relaxed()
         .arg("--var")
         .arg(format!("PLANTED={planted}"))
         .start()
@@ -128,7 +134,7 @@ fn compare(of: &str, ours: &Server, theirs: &Workerd, seed: u32, count: u32) -> 
 fn random_storage_calls_answer_as_in_workerd() {
     let project = project();
     let workerd = Workerd::start(&[project.path()]);
-    let facetd = serve(&project, "");
+    let facetd = serve(&[&project], "");
     let seed = from_env("FACETD_SEED", 1);
     let count = from_env("FACETD_SEQUENCES", SEQUENCES);
     let ended = compare(STORAGE, &facetd, &workerd, seed, count);
@@ -141,7 +147,7 @@ fn a_planted_difference_is_found_and_its_sequence_is_short() {
     let project = project();
     let workerd = Workerd::start(&[project.path()]);
     for planted in ["answer", "error", "state"] {
-        let facetd = serve(&project, planted);
+        let facetd = serve(&[&project], planted);
         let ended = compare(STORAGE, &facetd, &workerd, 1, SEQUENCES_PLANTED);
         assert_eq!(ended.code, Some(1), "{planted}: {}", ended.both());
         let steps: Vec<u32> = ended
@@ -192,14 +198,7 @@ impl Senders {
     }
 
     fn on_facetd(&self, planted: &str) -> Server {
-        Server::of(self.main.path())
-            .arg(self.other.path().display().to_string())
-            .arg("--durability")
-            .arg("relaxed")
-            .arg("--var")
-            .arg(format!("PLANTED={planted}"))
-            .start()
-            .unwrap_or_else(|error| panic!("{error}"))
+        serve(&[&self.main, &self.other], planted)
     }
 }
 

@@ -102,8 +102,7 @@ fn project(facetd: &str) -> Project {
 fn serve(facetd: &str) -> (Project, Server) {
     let project = project(facetd);
     let server = Server::of(project.path())
-        .arg("--durability")
-        .arg("relaxed")
+        .relaxed()
         .start()
         .unwrap_or_else(|error| panic!("{error}"));
     (project, server)

@@ -60,8 +60,7 @@ fn two_hundred_isolates_leave_no_thread_no_file_and_no_memory_behind() {
         "durable_objects": { "bindings": [{ "name": "SUPERVISOR", "class_name": "Supervisor" }] }, "migrations": [{ "tag": "v1", "new_sqlite_classes": ["Supervisor"] }] }"#;
     let project = Project::of(&[("worker.js", WORKER), ("wrangler.jsonc", config)]);
     let server = Server::of(project.path())
-        .arg("--durability")
-        .arg("relaxed")
+        .relaxed()
         .start()
         .unwrap_or_else(|error| panic!("{error}"));
     let pid = server.pid();

@@ -55,8 +55,7 @@ fn project(facetd: &str) -> Project {
 
 fn serve(project: &Project) -> Server {
     Server::of(project.path())
-        .arg("--durability")
-        .arg("relaxed")
+        .relaxed()
         .start()
         .unwrap_or_else(|error| panic!("{error}"))
 }

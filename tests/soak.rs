@@ -95,8 +95,7 @@ impl Soaked {
             ("wrangler.jsonc", include_str!("soak/wrangler.jsonc")),
         ]);
         let server = Server::of(project.path())
-            .arg("--durability")
-            .arg("relaxed")
+            .relaxed()
             // Every error that is thrown on purpose would be a line.
             .env("FACETD_LOG", "warn,worker=off")
             .start()

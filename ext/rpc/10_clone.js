@@ -73,7 +73,8 @@ const NOT_PASSABLE = [
   "RpcStub cannot be serialized in this context.",
 ];
 
-function noop() {}
+/** Also the disposer of a result that has nothing to dispose of. */
+export function noop() {}
 
 /** What was passed out, by the number its stubs carry. @type {Map<number, Exported>} */
 const exported = new SafeMap();
@@ -88,7 +89,8 @@ class Exported {
   busy = false;
   /** Stubs that were lent to the event whose result it is. */
   borrowed = undefined;
-  constructor(value, io, quiet) {
+  constructor(number, value, io, quiet) {
+    this.number = number;
     this.value = value;
     this.io = io;
     /** Its disposer does not run: it is kept for the sake of pipelined calls only. */
@@ -99,7 +101,7 @@ class Exported {
 function keep(value, quiet) {
   do lastExport = (lastExport + 1) >>> 0; while (lastExport === 0 || exported.has(lastExport));
   const io = currentIo();
-  const entry = new Exported(value, io, quiet);
+  const entry = new Exported(lastExport, value, io, quiet);
   exported.set(lastExport, entry);
   if (io !== undefined) (io.context.exports ??= new SafeSet()).add(lastExport);
   return entry;
@@ -110,19 +112,18 @@ function keep(value, quiet) {
  * `sent`: to somebody else, who may be anywhere.
  */
 export function exportValue(value, sent = true) {
-  const { io } = keep(value, false);
-  const number = lastExport;
-  if (sent) stayFor(exported.get(number), types.answering);
-  return op_rpc_export(number, io?.context.number ?? 0, io?.section ?? 0);
+  const entry = keep(value, false);
+  const { io } = entry;
+  if (sent) stayFor(entry, types.answering);
+  return op_rpc_export(entry.number, io?.context.number ?? 0, io?.section ?? 0);
 }
 
 /** Keeps the result of `event` for calls that were pipelined on it. @returns its number */
 export function keepResult(event, value) {
   const entry = keep(value, true);
-  const number = lastExport;
   entry.borrowed = event.borrowed;
   stayFor(entry, event);
-  return number;
+  return entry.number;
 }
 
 /** Whoever has a stub of a result or of what an object passed out keeps its context. */
@@ -251,7 +252,7 @@ class Owned {
 }
 
 /** What to write in place of the result `value`. */
-export function ownedResult(value, noop) {
+export function ownedResult(value) {
   if (typeof value !== "object" || value === null || core.isProxy(value)) return value;
   if (ReflectGetPrototypeOf(value) !== ObjectPrototype) return value;
   const dispose = value[Symbol.dispose];
@@ -590,12 +591,6 @@ function packError(error) {
   }
   if (own !== undefined) packed.own = own;
   return packed;
-}
-
-/** It would cross as a stub, which nobody would dispose of. */
-function isReference(value) {
-  if (typeof value !== "object" && typeof value !== "function" || value === null) return false;
-  return is(value, types.RpcTarget) || value[kHandle] !== undefined;
 }
 
 export function nativeClassOf(error) {

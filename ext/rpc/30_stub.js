@@ -8,7 +8,7 @@
 
 import { core, primordials } from "ext:core/mod.js";
 import { op_rpc_adopt, op_rpc_call, op_rpc_dispose, op_rpc_give_up, op_rpc_pipeline, op_rpc_watch } from "ext:core/ops";
-import { exportValue, handleOf, isStub, kHandle, kIsClass, kPromise, kTarget, types } from "ext:facetd_rpc/10_clone.js";
+import { exportValue, handleOf, isStub, kHandle, kIsClass, kPromise, kTarget, noop, types } from "ext:facetd_rpc/10_clone.js";
 import { completionError, errorHere } from "ext:facetd_rpc/15_errors.js";
 import {
   awaitCall,
@@ -38,8 +38,6 @@ const NO_PATH = [];
 const STUB_DISPOSED = "RPC stub used after being disposed.";
 const PROMISE_DISPOSED = "RPC promise used after being disposed.";
 const NO_PIPELINE = "Can't pipeline on RPC that did not return an object.";
-
-export function noop() {}
 
 /** Stubs that came with the value that was read last, and their handles. */
 let arrived = [];
@@ -110,7 +108,6 @@ class Sent {
   #call;
   #io;
   #resolve;
-  #reject;
   /** It has arrived as `#value`, with `#stubs` in it. */
   #arrived = false;
   #value = undefined;
@@ -122,10 +119,7 @@ class Sent {
   constructor(io, call) {
     this.#io = io;
     this.#call = call;
-    this.promise = new Promise((resolve, reject) => {
-      this.#resolve = resolve;
-      this.#reject = reject;
-    });
+    this.promise = new Promise((resolve) => (this.#resolve = resolve));
     // What runs on in a context that is over waits for nothing.
     if (!io.context.alive) {
       op_rpc_give_up(call);
@@ -173,6 +167,7 @@ class Sent {
     this.promise.catch(noop);
     if (this.#call === 0) return new Failed(this.promise);
     const io = requireIo();
+    if (types.moved.length > 0) types.moved = []; // of a call that was refused
     const call = op_rpc_pipeline(this.#call, io.context.number, io.event, io.section, path, args);
     if (args !== undefined && types.moved.length > 0) giveAway();
     if (call !== 0) return new Sent(io, call);

@@ -34,6 +34,7 @@ import {
   kIsClass,
   kRefuse,
   loopbacks,
+  noop,
   ownedResult,
   thrower,
   types,
@@ -44,7 +45,6 @@ import {
   DurableObjectClass,
   makeOwnStub,
   makeStub,
-  noop,
   RpcTarget,
   ServiceStub,
   takeArrived,
@@ -341,7 +341,7 @@ class Event {
     let pipelined = false;
     types.answering = this;
     try {
-      const written = ownedResult(value, noop);
+      const written = ownedResult(value);
       pipelined = inFrame(frameOf(this.io), op_rpc_answer_value, undefined, this.number, written);
     } catch (error) {
       op_rpc_answer_error(this.number, error, true);

@@ -118,12 +118,6 @@ impl<T> InputGate<T> {
         self.waiting.iter().map(|waiting| &waiting.item)
     }
 
-    /// Takes out what would wait in vain.
-    pub fn withdraw(&mut self, is_it: impl Fn(&T) -> bool) -> Option<T> {
-        let at = self.waiting.iter().position(|w| is_it(&w.item))?;
-        self.waiting.remove(at).map(|waiting| waiting.item)
-    }
-
     pub fn is_locked(&self) -> bool {
         !self.open_sections.is_empty()
     }
@@ -200,8 +194,8 @@ mod tests {
         for item in [1, 2, 3] {
             assert_eq!(gate.offer(None, item), None, "it waits");
         }
-        assert_eq!(gate.withdraw(|item| *item == 2), Some(2), "it was there");
-        assert_eq!(gate.withdraw(|item| *item == 2), None, "it is gone");
+        assert_eq!(gate.remove(|item| *item == 2), [2], "it was there");
+        assert_eq!(gate.remove(|item| *item == 2), [0; 0], "it is gone");
         assert!(gate.waiting().eq(&[1, 3]), "the others are in order");
         gate.leave(section);
         assert_eq!(gate.next_ready(), Some(Ready::Deliver(1)), "first come");

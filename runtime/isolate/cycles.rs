@@ -120,28 +120,11 @@ impl Isolate {
             .map(|suspect| (suspect.context, suspect.event))
             .collect();
         let any = !refused.is_empty();
+        let cycle: Failure = HostError::new("Error", CYCLE).into();
         for (context, event) in refused {
-            self.refuse(context, event);
+            self.refuse_waiting(context, &cycle, |waiting, _| waiting == event);
         }
         any
-    }
-
-    fn refuse(&mut self, context: u32, event: u32) {
-        let withdrawn = self.state.with_object(context, |object| {
-            object.gate.withdraw(
-                |input| matches!(input, Input::Event { event: waiting, .. } if *waiting == event),
-            )
-        });
-        if withdrawn.flatten().is_none() {
-            return;
-        }
-        let known = self.state.events.borrow_mut().remove(&event);
-        self.state
-            .with_object(context, |object| object.add_busy(-1));
-        if let Some(reply) = known.and_then(|known| known.reply) {
-            let error: Failure = HostError::new("Error", CYCLE).into();
-            reply.send(Err(error));
-        }
     }
 }
 

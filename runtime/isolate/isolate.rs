@@ -496,9 +496,8 @@ impl Isolate {
             None => None,
         };
         self.state.starting.set(false);
-        let main_context = self.runtime.main_context();
         {
-            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), &self.main_context);
             scope
                 .get_current_context()
                 .set_allow_generation_from_strings(false);

@@ -209,30 +209,42 @@ impl Isolate {
     /// Refuses what has waited for too long at the gate of `context`. The gate opens in order, so a caller that
     /// was told so was not overtaken.
     fn refuse_late(&mut self, context: u32, wait_max: Duration) {
-        let mut late = Vec::new();
+        let failure = Failure::overloaded(QUEUED_TOO_LONG);
+        self.refuse_waiting(context, &failure, |_, event| {
+            let charge = event.and_then(|event| event.charge.as_ref());
+            let since = charge.and_then(Charge::waits_since);
+            since.is_some_and(|since| since.elapsed() >= wait_max)
+        });
+    }
+
+    /// Takes events out of the queue at the gate of `context`: those that `is_it` says so of, by number and state, get
+    /// `failure`.
+    pub(crate) fn refuse_waiting(
+        &mut self,
+        context: u32,
+        failure: &Failure,
+        is_it: impl Fn(u32, Option<&EventState>) -> bool,
+    ) {
+        let mut refused = Vec::new();
         {
             let mut events = self.state.events.borrow_mut();
             let mut contexts = self.state.contexts.borrow_mut();
             let Some(object) = contexts.get_mut(&context).and_then(|c| c.object.as_mut()) else {
                 return;
             };
-            let removed = object.gate.remove(|input| {
-                let Input::Event { event, .. } = input else {
-                    return false;
-                };
-                let charge = events.get(event).and_then(|event| event.charge.as_ref());
-                let since = charge.and_then(Charge::waits_since);
-                since.is_some_and(|since| since.elapsed() >= wait_max)
+            let removed = object.gate.remove(|input| match input {
+                Input::Event { event, .. } => is_it(*event, events.get(event)),
+                Input::Completed { .. } => false,
             });
             for input in removed {
                 if let Input::Event { event, .. } = input {
                     object.add_busy(-1);
-                    late.extend(events.remove(&event));
+                    refused.extend(events.remove(&event));
                 }
             }
         }
-        for reply in late.into_iter().filter_map(|event| event.reply) {
-            reply.send(Err(Failure::overloaded(QUEUED_TOO_LONG)));
+        for reply in refused.into_iter().filter_map(|event| event.reply) {
+            reply.send(Err(failure.clone()));
         }
     }
 
@@ -533,9 +545,8 @@ impl Isolate {
         // Not a turn, and may be called at the end of one. It runs no user code; should some get in through
         // a built-in after all, the CPU limit covers it.
         self.begin(Payer::Isolate);
-        let main_context = self.runtime.main_context();
         {
-            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), main_context);
+            v8::scope_with_context!(let scope, self.runtime.v8_isolate(), &self.main_context);
             let destroy = v8::Local::new(scope, &destroy);
             let this = v8::undefined(scope).into();
             let number = v8::Integer::new_from_unsigned(scope, context).into();

@@ -103,6 +103,11 @@ impl Builder {
         self
     }
 
+    /// Answers do not wait for the disk.
+    pub fn relaxed(self) -> Self {
+        self.arg("--durability").arg("relaxed")
+    }
+
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
         self

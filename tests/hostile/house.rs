@@ -42,8 +42,7 @@ impl House {
             ("wrangler.jsonc", config),
         ]);
         let server = Server::of(project.path())
-            .arg("--durability")
-            .arg("relaxed")
+            .relaxed()
             .start()
             .unwrap_or_else(|error| panic!("{error}"));
         let pid = server.pid();

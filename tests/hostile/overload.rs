@@ -101,8 +101,7 @@ fn serve(facetd: &str) -> (Project, Server) {
     );
     let project = Project::of(&[("worker.js", WORKER), ("wrangler.jsonc", &config)]);
     let server = Server::of(project.path())
-        .arg("--durability")
-        .arg("relaxed")
+        .relaxed()
         .start()
         .unwrap_or_else(|error| panic!("{error}"));
     (project, server)
